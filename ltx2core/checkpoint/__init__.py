@@ -1,0 +1,1 @@
+"""Combined LTX-2 `.safetensors` files: header, family, key names, lazy reading, adapters."""
