@@ -1,0 +1,54 @@
+"""Writing files so that a reader sees the whole file or none."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from safetensors import SafetensorError
+
+from .errors import LTX2Error
+
+
+@contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """A temporary name beside ``path``; when the block ends well it is flushed to disk and renamed over ``path``.
+
+    Raises:
+        LTX2Error: the disk is full; nothing that was there before is touched.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
+    try:
+        yield temporary
+        sync(temporary)
+        os.replace(temporary, path)
+    except (OSError, SafetensorError) as error:
+        if is_disk_full(error):
+            raise LTX2Error(f"The disk is full: {path} could not be written; free some space and queue again, earlier files are untouched.") from error
+        raise
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def is_disk_full(error: Exception) -> bool:
+    """Whether ``error`` says so; safetensors puts the system's number into its text (28 on POSIX, 112 on Windows)."""
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOSPC
+    return "os error 28" in str(error) or "os error 112" in str(error)
+
+
+def sync(path: Path) -> None:
+    """Force a file's bytes to disk."""
+    with path.open("rb+") as f:
+        os.fsync(f.fileno())
+
+
+def write_json(path: Path, value: object) -> None:
+    with atomic_path(path) as temporary:
+        temporary.write_text(json.dumps(value, ensure_ascii=False, indent=1), encoding="utf-8")
