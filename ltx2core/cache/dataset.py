@@ -1,0 +1,112 @@
+"""A cached dataset: a short record a clip in memory, the tensors on disk."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+
+from torch import Tensor
+
+from ..errors import LTX2Error
+from ..files import write_json
+from .store import Store
+
+MANIFEST_VERSION = 1
+
+
+@dataclass(frozen=True)
+class CachedClip:
+    """Where one clip's tensors lie, and what is needed to put it in a batch."""
+
+    source: str
+    latents: str
+    text: str
+    caption: str
+    width: int
+    height: int
+    frames: int
+    frame_rate: float
+    has_audio: bool
+    repeats: int = 0
+
+    @property
+    def bucket(self) -> str:
+        """Clips of one bucket have tensors of one shape and one rate: "768x512@49" at 25 frames a second."""
+        return f"{self.width}x{self.height}@{self.frames}/{self.frame_rate:g}"
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One clip's tensors, bfloat16.
+
+    video_latents [128, F', H', W']; audio_latents [8, T, 16] or None for a clip without sound;
+    text_video and text_audio [1024, D], after the connectors.
+    """
+
+    key: str
+    video_latents: Tensor
+    audio_latents: Tensor | None
+    text_video: Tensor
+    text_audio: Tensor
+    frame_rate: float
+    bucket: str
+
+
+@dataclass(frozen=True)
+class DatasetCache:
+    """What training reads. ``empty_text`` is the empty prompt's entry, for caption dropout and guidance."""
+
+    root: Path
+    family: str
+    clips: tuple[CachedClip, ...]
+    empty_text: str
+    messages: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.clips)
+
+    @cached_property
+    def buckets(self) -> dict[str, list[int]]:
+        """Bucket -> positions of its clips, in order."""
+        groups: dict[str, list[int]] = {}
+        for i, clip in enumerate(self.clips):
+            groups.setdefault(clip.bucket, []).append(i)
+        return groups
+
+    @property
+    def has_audio(self) -> bool:
+        return any(c.has_audio for c in self.clips)
+
+    def text(self, key: str) -> tuple[Tensor, Tensor]:
+        tensors, _ = Store(self.root).read("text", key)
+        return tensors["video"], tensors["audio"]
+
+    def __getitem__(self, index: int) -> Sample:
+        clip = self.clips[index]
+        tensors, _ = Store(self.root).read("latents", clip.latents)
+        text_video, text_audio = self.text(clip.text)
+        return Sample(clip.latents, tensors["video"], tensors.get("audio"), text_video, text_audio, clip.frame_rate, clip.bucket)
+
+    @cached_property
+    def digest(self) -> str:
+        """Content hash of the set: equal for equal clips, captions and settings wherever the cache lies."""
+        facts = [self.family, self.empty_text, [[c.latents, c.text, c.repeats] for c in self.clips]]
+        return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
+
+    def save(self) -> Path:
+        path = self.root / "manifests" / f"{self.digest}.json"
+        write_json(path, {"version": MANIFEST_VERSION, "family": self.family, "empty_text": self.empty_text, "messages": self.messages, "clips": [asdict(c) for c in self.clips]})
+        return path
+
+    @classmethod
+    def load(cls, manifest: Path) -> DatasetCache:
+        """Open a manifest that ``save`` wrote; its folder's parent is the cache."""
+        try:
+            raw = json.loads(manifest.read_text(encoding="utf-8"))
+            clips = tuple(CachedClip(**c) for c in raw["clips"])
+            return cls(manifest.parent.parent, raw["family"], clips, raw["empty_text"], tuple(raw["messages"]))
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise LTX2Error(f"The cache manifest {manifest} cannot be read ({error}); cache the dataset again.") from error
