@@ -13,9 +13,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from ..checkpoint.header import CheckpointError, read_header
 from ..errors import LTX2Error
 from ..files import atomic_path
+from .digests import Ledger
 
 
 class DamagedEntry(LTX2Error):
@@ -32,28 +32,30 @@ def _checksum(tensors: Mapping[str, Tensor]) -> str:
 
 @dataclass(frozen=True)
 class Store:
-    """Entries lie at ``root/kind/ab/abcdef….safetensors``; the two letters keep folders small."""
+    """Entries lie at ``root/kind/ab/abcdef….safetensors``; the two letters keep folders small.
+
+    With a ``ledger`` an entry whose file has not changed since its bytes were checked is not checked again.
+    """
 
     root: Path
+    ledger: Ledger | None = None
 
     def path(self, kind: str, key: str) -> Path:
         return self.root / kind / key[:2] / f"{key}.safetensors"
 
-    def has(self, kind: str, key: str) -> bool:
-        """Whether a whole entry is there, by its header and size; ``read`` checks the bytes."""
+    def sound(self, kind: str, key: str) -> bool:
+        """Whether the entry is there and its bytes are those that were written."""
         path = self.path(kind, key)
         if not path.is_file():
             return False
-        try:
-            return "checksum" in read_header(path).metadata
-        except CheckpointError:
-            return False
-
-    def verify(self, kind: str, key: str) -> bool:
+        if self.ledger and self.ledger.is_verified(path):
+            return True
         try:
             self.read(kind, key)
         except DamagedEntry:
             return False
+        if self.ledger:
+            self.ledger.set_verified(path)
         return True
 
     def write(self, kind: str, key: str, tensors: Mapping[str, Tensor], info: Mapping[str, object]) -> Path:
@@ -62,6 +64,8 @@ class Store:
         path = self.path(kind, key)
         with atomic_path(path) as temporary:
             save_file(tensors, temporary, metadata={"checksum": _checksum(tensors), "info": json.dumps(info, ensure_ascii=False)})
+        if self.ledger:
+            self.ledger.set_verified(path)
         return path
 
     def read(self, kind: str, key: str) -> tuple[dict[str, Tensor], dict]:

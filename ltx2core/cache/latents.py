@@ -1,0 +1,96 @@
+"""Latents of every clip, sound beside picture; the VAEs are on the device only here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from ..checkpoint.combined import Checkpoint
+from ..data.scan import Clip
+from ..errors import LTX2Error
+from ..geometry import audio_latent_length
+from ..media.audio import decode_audio, fit_length
+from ..media.video import decode_video
+from ..models.audio import SAMPLE_RATE, encode_audio
+from ..models.build import load_audio_vae, load_video_vae
+from ..models.video import encode_video, encode_working_bytes
+from ..protocols import Interrupted, Progress, Reporter, Residency, StopSignal
+from .store import Store
+
+
+@dataclass(frozen=True)
+class Encoders:
+    video: nn.Module
+    audio: nn.Module | None
+
+
+def to_pixels(frames: Tensor) -> Tensor:
+    """uint8 [F, H, W, 3] -> float32 [1, 3, F, H, W] in [-1, 1]."""
+    return frames.permute(3, 0, 1, 2)[None].float() / 127.5 - 1
+
+
+def encode_clip(clip: Clip, encoders: Encoders, device: torch.device) -> dict[str, Tensor]:
+    """One clip's latents, bfloat16 on the CPU: ``video`` [128, F', H', W'] and, when it has sound, ``audio`` [8, T, 16]."""
+    bucket = clip.bucket
+    frames = decode_video(clip.path, frame_rate=clip.frame_rate, num_frames=bucket.frames, start=clip.start, size=(bucket.width, bucket.height))
+    dtype = next(encoders.video.parameters()).dtype
+    latents = {"video": encode_video(encoders.video, to_pixels(frames).to(device, dtype))[0]}
+    if encoders.audio is not None and clip.has_audio:
+        seconds = bucket.frames / clip.frame_rate
+        waveform = decode_audio(clip.path, rate=SAMPLE_RATE, channels=2, start=clip.start, duration=seconds)
+        if waveform is None:
+            raise LTX2Error(f"{Path(clip.path).name} lost its sound while it was read; check the file.")
+        samples = fit_length(waveform, seconds).samples[None].to(device)
+        latents["audio"] = encode_audio(encoders.audio, samples, audio_latent_length(bucket.frames, clip.frame_rate))[0]
+    return {name: tensor.to("cpu", torch.bfloat16) for name, tensor in latents.items()}
+
+
+def cache_latents(
+    missing: Mapping[str, Clip],
+    checkpoint: Checkpoint,
+    store: Store,
+    *,
+    dtype: torch.dtype,
+    residency: Residency,
+    reporter: Reporter,
+    stop: StopSignal,
+) -> dict[str, str]:
+    """Encode the clips of ``missing`` (key -> clip). Returns key -> reason for clips that could not be read.
+
+    Raises:
+        Interrupted: a person asked to stop; every finished clip is kept.
+    """
+    failed: dict[str, str] = {}
+    if not missing:
+        return failed
+    sound = any(clip.has_audio for clip in missing.values())
+    encoders = Encoders(load_video_vae(checkpoint, dtype=dtype), load_audio_vae(checkpoint, dtype=torch.float32) if sound else None)
+    largest = max((c.bucket for c in missing.values()), key=lambda b: b.width * b.height * b.frames)
+    working = encode_working_bytes(largest.frames, largest.height, largest.width, dtype)
+    with ExitStack() as held:
+        held.enter_context(torch.inference_mode(False))
+        held.enter_context(torch.no_grad())
+        held.enter_context(residency.use(encoders.video, working))
+        if encoders.audio is not None:
+            held.enter_context(residency.use(encoders.audio))
+        for done, (key, clip) in enumerate(missing.items()):
+            if stop.requested():
+                raise Interrupted(f"Stopped after {done} of {len(missing)} clips; queue again and it goes on from there.")
+            try:
+                tensors = encode_clip(clip, encoders, residency.device)
+            except LTX2Error as error:
+                failed[key] = str(error)
+                reporter.message(f"{Path(clip.path).name} is left out: {error}", "warning")
+            else:
+                info = {"source": Path(clip.path).name, "start": clip.start, "frame_rate": clip.frame_rate}
+                store.write("latents", key, tensors, info)
+            reporter.progress(Progress("latents", done + 1, len(missing), Path(clip.path).name))
+    for module in (encoders.video, encoders.audio):
+        if module is not None:
+            residency.release(module)
+    return failed

@@ -1,0 +1,77 @@
+"""Text features of every caption, after the connectors; the text encoder is on the device only here."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from ..checkpoint.combined import Checkpoint
+from ..models.build import hidden_states_needed, load_connectors
+from ..protocols import Interrupted, Progress, Reporter, Residency, StopSignal
+from ..text.encoder import load_text_encoder
+from ..text.features import TextFeatures, encode_prompts
+from ..text.source import TextEncoderSource, check_matches
+from .keys import text_key
+from .store import Store
+
+
+@dataclass(frozen=True)
+class PromptKeys:
+    """Names the entries of prompts for one text encoder and one checkpoint."""
+
+    family: str
+    text_encoder: str
+    connectors: str
+
+    @classmethod
+    def of(cls, checkpoint: Checkpoint, source: TextEncoderSource) -> PromptKeys:
+        return cls(checkpoint.family.name, source.fingerprint, checkpoint.fingerprint("connectors"))
+
+    def __call__(self, prompt: str) -> str:
+        return text_key(prompt, self.family, self.text_encoder, self.connectors)
+
+
+def cache_prompts(
+    prompts: Sequence[str],
+    checkpoint: Checkpoint,
+    source: TextEncoderSource,
+    store: Store,
+    *,
+    residency: Residency,
+    reporter: Reporter,
+    stop: StopSignal,
+) -> dict[str, str]:
+    """Encode what the store lacks; returns {prompt: key}. Both models leave the device at the end.
+
+    Raises:
+        LTX2Error: the text encoder is not the one this checkpoint was made for.
+        Interrupted: a person asked to stop; every finished prompt is kept.
+    """
+    check_matches(source, *hidden_states_needed(checkpoint))
+    name = PromptKeys.of(checkpoint, source)
+    keys = {prompt: name(prompt) for prompt in prompts}
+    missing = {key: prompt for prompt, key in keys.items() if not store.sound("text", key)}
+    if not missing:
+        return keys
+    # Gemma and the connectors in turn on the device would cost a transfer a prompt; together they cost 3 GB more.
+    encoder = load_text_encoder(source)
+    connectors = load_connectors(checkpoint)
+    with torch.inference_mode(False), torch.no_grad(), residency.use(encoder), residency.use(connectors):
+        for done, (key, prompt) in enumerate(missing.items()):
+            if stop.requested():
+                raise Interrupted(f"Stopped after {done} of {len(missing)} captions; queue again and it goes on from there.")
+            features = encode_prompts(encoder, connectors, [prompt])[0]
+            tensors = {"video": features.video[0].to(torch.bfloat16), "audio": features.audio[0].to(torch.bfloat16)}
+            store.write("text", key, tensors, {"prompt": prompt})
+            reporter.progress(Progress("captions", done + 1, len(missing), prompt[:60]))
+    residency.release(encoder)
+    residency.release(connectors)
+    return keys
+
+
+def read_features(store: Store, key: str) -> TextFeatures:
+    """One prompt's features, [1, 1024, D] bfloat16."""
+    tensors, _ = store.read("text", key)
+    return TextFeatures(tensors["video"][None], tensors["audio"][None])

@@ -1,0 +1,41 @@
+"""What every node file needs: the category, the wire types, and the frame around a call of the core."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import torch
+from comfy_api.latest import io
+
+from ..ltx2core.protocols import Interrupted
+
+if TYPE_CHECKING:
+    from .host.context import Host
+
+CATEGORY = "LTX-2"
+
+CheckpointWire = io.Custom("LTX2_CHECKPOINT")
+TextEncoderWire = io.Custom("LTX2_TEXT_ENCODER")
+ConditioningWire = io.Custom("LTX2_CONDITIONING")
+DatasetWire = io.Custom("LTX2_DATASET")
+CacheWire = io.Custom("LTX2_CACHE")
+AdapterWire = io.Custom("LTX2_ADAPTER")
+LoRASettingsWire = io.Custom("LTX2_LORA_SETTINGS")
+TrainSettingsWire = io.Custom("LTX2_TRAIN_SETTINGS")
+LatentsWire = io.Custom("LTX2_LATENTS")
+
+
+@contextmanager
+def running() -> Iterator[Host]:
+    """The host's services. Leaves inference mode, under which the host runs nodes, and turns a stop into the host's own."""
+    from .host.context import host
+
+    services = host()
+    try:
+        with torch.inference_mode(False):
+            yield services
+    except Interrupted:
+        services.stop.reraise()
+        raise

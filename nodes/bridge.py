@@ -1,0 +1,82 @@
+"""Between this pack and the host's own LTX-2 nodes."""
+
+from __future__ import annotations
+
+import torch
+from comfy_api.latest import io
+
+from ..ltx2core.errors import LTX2Error
+from .base import CATEGORY, ConditioningWire, LatentsWire, running
+from .host.nested import join_latent, split_latent
+
+
+class LTX2FromNativeLatent(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="LTX2FromNativeLatent",
+            display_name="LTX-2 From Native Latent",
+            category=f"{CATEGORY}/bridge",
+            description="Takes the audio-video LATENT of ComfyUI's own LTX-2 nodes into this pack.",
+            inputs=[
+                io.Latent.Input("latent", tooltip="A joined audio-video latent, or a video latent alone (its sound is then silence in latent form: zeros)."),
+                io.Float.Input("frame_rate", default=25.0, min=1.0, max=120.0, step=0.001, tooltip="Frames a second of the video. It sets how long the sound is; give the rate that the latent was made with."),
+            ],
+            outputs=[LatentsWire.Output("latents", tooltip="For Decode.")],
+        )  # fmt: skip
+
+    @classmethod
+    def execute(cls, latent: dict, frame_rate: float) -> io.NodeOutput:
+        from ..ltx2core.sample.loop import Latents
+
+        with running():
+            video, audio = split_latent(latent["samples"])
+            if video.ndim != 5 or video.shape[1] != 128:
+                raise LTX2Error(f"The latent has shape {tuple(video.shape)}; LTX-2 needs [batch, 128, frames, height/32, width/32].")
+            if audio is None:
+                from ..ltx2core.geometry import audio_latent_length, pixel_frames
+
+                length = audio_latent_length(pixel_frames(video.shape[2]), frame_rate)
+                audio = torch.zeros(video.shape[0], 8, length, 16, device=video.device, dtype=video.dtype)
+            return io.NodeOutput(Latents(video.clone(), audio.clone(), frame_rate))
+
+
+class LTX2ToNativeLatent(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="LTX2ToNativeLatent",
+            display_name="LTX-2 To Native Latent",
+            category=f"{CATEGORY}/bridge",
+            description="Gives this pack's latents to ComfyUI's own LTX-2 nodes, as one joined audio-video LATENT.",
+            inputs=[LatentsWire.Input("latents", tooltip="From one of the sampling nodes.")],
+            outputs=[io.Latent.Output("latent", tooltip="Video and sound, as LTXVSeparateAVLatent and the samplers take them.")],
+        )
+
+    @classmethod
+    def execute(cls, latents) -> io.NodeOutput:
+        return io.NodeOutput({"samples": join_latent(latents.video.float().cpu(), latents.audio.float().cpu())})
+
+
+class LTX2ToNativeConditioning(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="LTX2ToNativeConditioning",
+            display_name="LTX-2 To Native Conditioning",
+            category=f"{CATEGORY}/bridge",
+            description="Gives encoded prompts to ComfyUI's own LTX-2 nodes.",
+            inputs=[
+                ConditioningWire.Input("conditioning", tooltip="From Encode Prompt."),
+                io.Float.Input("frame_rate", default=25.0, min=1.0, max=120.0, step=0.001, tooltip="Frames a second, which the host keeps with the conditioning."),
+            ],
+            outputs=[io.Conditioning.Output("conditioning", tooltip="For CFGGuider, KSampler and the LTXV nodes.")],
+        )  # fmt: skip
+
+    @classmethod
+    def execute(cls, conditioning, frame_rate: float) -> io.NodeOutput:
+        joined = torch.cat([conditioning.video, conditioning.audio], dim=-1).float().cpu()
+        return io.NodeOutput([[joined, {"frame_rate": frame_rate}]])
+
+
+NODES = [LTX2FromNativeLatent, LTX2ToNativeLatent, LTX2ToNativeConditioning]

@@ -1,0 +1,148 @@
+"""A graph written once, turned into the two forms that ComfyUI reads: the canvas file and the API prompt."""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass, field
+
+# Rough sizes of what the canvas draws, so that nodes do not overlap.
+_COLUMN, _ROW, _TITLE, _GAP = 420, 26, 60, 60
+_TALL_WIDGETS = {"STRING": 90}
+
+
+@dataclass(frozen=True)
+class Out:
+    """One output of a node, to be given as another node's input."""
+
+    node: int
+    slot: int
+
+
+@dataclass
+class Node:
+    id: int
+    kind: str
+    inputs: dict
+    title: str | None = None
+    models: tuple[dict, ...] = ()
+
+    def out(self, slot: int = 0) -> Out:
+        return Out(self.id, slot)
+
+
+@dataclass
+class Graph:
+    """Nodes in the order in which they were added; ``note`` is shown on the canvas."""
+
+    name: str
+    note: str = ""
+    nodes: list[Node] = field(default_factory=list)
+
+    def add(self, kind: str, /, *, title: str | None = None, models: tuple[dict, ...] = (), **inputs) -> Node:
+        node = Node(len(self.nodes) + 1, kind, inputs, title, models)
+        self.nodes.append(node)
+        return node
+
+    def api(self) -> dict:
+        """The prompt that POST /prompt takes."""
+
+        def value(v):
+            return [str(v.node), v.slot] if isinstance(v, Out) else v
+
+        return {
+            str(n.id): {"class_type": n.kind, "inputs": {k: value(v) for k, v in n.inputs.items()}, "_meta": {"title": n.title or n.kind}}
+            for n in self.nodes
+        }
+
+    def canvas(self, object_info: dict) -> dict:
+        """The file that the canvas opens (litegraph 0.4); ``object_info`` is the host's answer to /object_info."""
+        links: list[list] = []
+        shown = [_canvas_node(n, object_info[n.kind], links, order) for order, n in enumerate(self.nodes)]
+        for link_id, source, slot, *_ in links:
+            shown[source - 1]["outputs"][slot]["links"].append(link_id)
+        _place(self.nodes, shown)
+        if self.note:
+            shown.append(_note(len(shown) + 1, self.note, len(self.nodes)))
+        for link in links:
+            link[5] = shown[link[1] - 1]["outputs"][link[2]]["type"]
+        return {
+            "id": str(uuid.uuid5(uuid.NAMESPACE_URL, f"ltx2-studio/{self.name}")),
+            "revision": 0,
+            "last_node_id": len(shown),
+            "last_link_id": len(links),
+            "nodes": shown,
+            "links": links,
+            "groups": [],
+            "config": {},
+            "extra": {},
+            "version": 0.4,
+        }
+
+
+def _declared(info: dict) -> list[tuple[str, object, dict]]:
+    """(name, type, options) of every input, in the order in which the canvas stores widgets."""
+    rows = []
+    for part in ("required", "optional"):
+        for name in info.get("input_order", {}).get(part, []):
+            declaration = info["input"][part][name]
+            rows.append((name, declaration[0], declaration[1] if len(declaration) > 1 else {}))
+    return rows
+
+
+def _is_widget(kind: object, options: dict) -> bool:
+    return not options.get("forceInput") and (isinstance(kind, list) or kind in ("INT", "FLOAT", "STRING", "BOOLEAN", "COMBO"))
+
+
+def _canvas_node(node: Node, info: dict, links: list[list], order: int) -> dict:
+    inputs, values, rows = [], [], _declared(info)
+    unknown = node.inputs.keys() - {name for name, _, _ in rows}
+    if unknown:
+        raise ValueError(f"{node.kind} has no input {sorted(unknown)}")
+    for name, kind, options in rows:
+        widget = _is_widget(kind, options)
+        given = node.inputs.get(name, options.get("default"))
+        wire = isinstance(given, Out)
+        entry = {"name": name, "type": "COMBO" if isinstance(kind, list) else kind, "link": None}
+        if widget:
+            entry["widget"] = {"name": name}
+            values.append(options.get("default") if wire else given)
+            if options.get("control_after_generate"):
+                values.append("fixed")
+            if options.get("image_upload") or options.get("audio_upload") or options.get("video_upload"):
+                values.append("image" if options.get("image_upload") else None)
+        if wire:
+            links.append([len(links) + 1, given.node, given.slot, node.id, len(inputs), None])
+            entry["link"] = len(links)
+        inputs.append(entry)
+    outputs = [{"name": n, "type": t, "links": []} for n, t in zip(info["output_name"], info["output"], strict=True)]
+    height = _TITLE + _ROW * max(len(inputs), len(outputs)) + sum(_TALL_WIDGETS["STRING"] for _, k, o in rows if k == "STRING" and o.get("multiline"))
+    properties: dict = {"Node name for S&R": node.kind}
+    if node.models:
+        properties["models"] = list(node.models)
+    shown = {
+        "id": node.id, "type": node.kind, "pos": [0, 0], "size": [340, height], "flags": {}, "order": order, "mode": 0,
+        "inputs": inputs, "outputs": outputs, "properties": properties, "widgets_values": values,
+    }  # fmt: skip
+    if node.title:
+        shown["title"] = node.title
+    return shown
+
+
+def _place(nodes: list[Node], shown: list[dict]) -> None:
+    """Columns by distance from the sources, so that wires run from left to right."""
+    depth: dict[int, int] = {}
+    for node in nodes:
+        sources = [v.node for v in node.inputs.values() if isinstance(v, Out)]
+        depth[node.id] = 1 + max((depth[s] for s in sources), default=-1)
+    heights: dict[int, int] = {}
+    for node, box in zip(nodes, shown, strict=True):
+        column = depth[node.id]
+        box["pos"] = [column * _COLUMN, heights.get(column, 0)]
+        heights[column] = heights.get(column, 0) + box["size"][1] + _GAP
+
+
+def _note(number: int, text: str, order: int) -> dict:
+    return {
+        "id": number, "type": "MarkdownNote", "pos": [0, -260], "size": [760, 200], "flags": {}, "order": order, "mode": 0,
+        "inputs": [], "outputs": [], "properties": {}, "widgets_values": [text],
+    }  # fmt: skip
