@@ -1,0 +1,96 @@
+"""From a folder of clips to a cache that training reads."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+from comfy_api.latest import io
+
+from ..ltx2core.cache.build import build_cache
+from ..ltx2core.data.scan import scan
+from ..ltx2core.data.spec import BUCKET_STRATEGIES, CAPTION_STRATEGIES, DatasetSpec
+from .base import CATEGORY, CacheWire, CheckpointWire, DatasetWire, TextEncoderWire, running
+
+
+def _folder_state(folder: Path) -> str:
+    """Changes when a file is added, removed or written, so that the host runs the node again."""
+    if not folder.is_dir():
+        return "missing"
+    digest = hashlib.sha256()
+    for path in sorted(p for p in folder.rglob("*") if p.is_file()):
+        state = path.stat()
+        digest.update(f"{path}|{state.st_size}|{state.st_mtime_ns}".encode())
+    return digest.hexdigest()
+
+
+class LTX2VideoDataset(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="LTX2VideoDataset",
+            display_name="LTX-2 Video Dataset",
+            category=f"{CATEGORY}/data",
+            description="Looks through a folder of clips with captions and says what will be trained, at what size, and what is left out and why.",
+            inputs=[
+                io.String.Input("folder", default="ltx2_clips", tooltip="The folder of clips: a full path, or a name inside ComfyUI's input folder. Captions lie beside the clips, clip.txt beside clip.mp4."),
+                io.Int.Input("width", default=768, min=32, max=4096, step=32, tooltip="Pixels, a multiple of 32. Memory and time grow with width x height; 512 is a safe start on small cards."),
+                io.Int.Input("height", default=512, min=32, max=4096, step=32, tooltip="Pixels, a multiple of 32. With buckets by aspect ratio only the area counts, and portrait clips stay portrait."),
+                io.Int.Input("frames", default=49, min=1, max=1025, tooltip="Frames taken of each clip, 8k+1 (17, 49, 121). Other counts are cut down and said. Time grows a little faster than the frames do."),
+                io.Float.Input("frame_rate", default=25.0, min=1.0, max=120.0, step=0.001, tooltip="Frames a second that training sees. Clips of other rates are really resampled, so motion keeps its speed. 25 is what LTX-2 expects."),
+                io.Combo.Input("caption_strategy", options=list(CAPTION_STRATEGIES), default="textfile", tooltip="textfile reads clip.txt beside clip.mp4; filename makes a caption of the name; instanceprompt gives all clips the same caption."),
+                io.String.Input("instance_prompt", default="", tooltip="The caption of every clip when caption_strategy is instanceprompt."),
+                io.String.Input("trigger", default="", tooltip="A word put in front of every caption, by which the LoRA is called later. Leave empty for styles."),
+                io.Int.Input("repeats", default=0, min=0, max=1000, tooltip="Extra passes over this folder in each epoch; 0 is once. Matters only beside other datasets."),
+                io.Boolean.Input("audio", default=True, tooltip="Train the sound of clips that have it. A clip without sound is trained as picture only, never as silence."),
+                io.Combo.Input("bucket_strategy", options=list(BUCKET_STRATEGIES), default="aspect_ratio", tooltip="aspect_ratio keeps each clip's proportions at the area of width x height; fixed crops every clip to width x height."),
+                io.Int.Input("min_frames", default=9, min=1, max=1025, tooltip="Clips with fewer frames at the training rate are left out, and named."),
+                io.Boolean.Input("recursive", default=False, tooltip="Also look into the folders inside."),
+            ],
+            outputs=[
+                DatasetWire.Output("dataset", tooltip="For Cache Dataset."),
+                io.String.Output("report", tooltip="What was found and what was left out, as text."),
+            ],
+        )  # fmt: skip
+
+    @classmethod
+    def fingerprint_inputs(cls, folder: str, **kwargs):
+        from .host.context import host
+
+        return _folder_state(host().paths.input_folder(folder))
+
+    @classmethod
+    def execute(cls, folder: str, **settings) -> io.NodeOutput:
+        with running() as host:
+            spec = DatasetSpec.from_dict({"folder": str(host.paths.input_folder(folder)), **settings})
+            index = scan(spec, host.reporter)
+            lines = [f"{len(index.clips)} clips, {sum(c.has_audio for c in index.clips)} with sound, {len(index.dropped)} left out", *index.messages]
+            return io.NodeOutput(index, "\n".join(lines))
+
+
+class LTX2CacheDataset(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="LTX2CacheDataset",
+            display_name="LTX-2 Cache Dataset",
+            category=f"{CATEGORY}/data",
+            description="Encodes captions and clips once and keeps them on disk. A second run reads; a changed clip is encoded again alone. The text encoder and the VAE are never on the device together.",
+            inputs=[
+                DatasetWire.Input("dataset", tooltip="From Video Dataset."),
+                CheckpointWire.Input("checkpoint", tooltip="The checkpoint whose VAEs and connectors encode the clips."),
+                TextEncoderWire.Input("text_encoder", tooltip="Gemma3, for the captions."),
+                io.String.Input("cache_folder", default="", tooltip="Where the cache lies; empty is ComfyUI's own place for it. About 15 MiB a caption and a few MiB a clip. May be shared between runs and machines."),
+            ],
+            outputs=[CacheWire.Output("cache", tooltip="For Train LoRA.")],
+        )  # fmt: skip
+
+    @classmethod
+    def execute(cls, dataset, checkpoint, text_encoder, cache_folder: str = "") -> io.NodeOutput:
+        with running() as host:
+            folder = Path(cache_folder).expanduser() if cache_folder.strip() else host.paths.cache_dir()
+            cache = build_cache(dataset, checkpoint.checkpoint, text_encoder, folder, residency=host.residency, reporter=host.reporter, stop=host.stop)
+            return io.NodeOutput(cache)
+
+
+NODES = [LTX2VideoDataset, LTX2CacheDataset]
