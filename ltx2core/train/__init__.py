@@ -1,0 +1,1 @@
+"""Training a LoRA from cached latents and text features."""

@@ -1,0 +1,185 @@
+"""From cached samples to the tensors of one step. All randomness comes from (seed, step, place in the batch)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields, replace
+
+import torch
+from torch import Tensor
+
+from ..cache.dataset import Sample
+from ..errors import LTX2Error
+from ..geometry import audio_latent_length, pixel_frames
+from ..models.forward import Modality
+from ..models.latents import audio_coords, pack_audio, pack_video, video_coords
+from .conditioning import clean_video_tokens, happens
+from .objective import add_noise, velocity
+from .randomness import generator
+from .settings import TrainSettings
+from .timesteps import draw_sigma
+
+
+@dataclass(frozen=True)
+class StreamInputs:
+    """One modality of a step.
+
+    tokens [B, N, C] noisy, clean where conditioned; target [B, N, C] float32 velocity; mask [B, N] float32 weights of
+    the loss; sigma [B] float32; coords [B, axes, N, 2] float32; text [B, S, D];
+    timesteps [B, N] float32, or None when every token has its sample's sigma (cheaper in the model).
+    """
+
+    tokens: Tensor
+    target: Tensor
+    mask: Tensor
+    sigma: Tensor
+    coords: Tensor
+    text: Tensor
+    timesteps: Tensor | None = None
+
+    def map(self, change: Callable[[Tensor], Tensor]) -> StreamInputs:
+        return StreamInputs(**{f.name: None if (t := getattr(self, f.name)) is None else change(t) for f in fields(self)})
+
+    def modality(self) -> Modality:
+        return Modality(self.tokens, self.sigma, self.coords, self.text, self.timesteps)
+
+
+@dataclass(frozen=True)
+class StepInputs:
+    """Everything one forward and backward pass reads: tensors only, of one shape for one ``signature``."""
+
+    video: StreamInputs
+    audio: StreamInputs
+
+    def map(self, change: Callable[[Tensor], Tensor]) -> StepInputs:
+        return StepInputs(self.video.map(change), self.audio.map(change))
+
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> StepInputs:
+        return self.map(lambda t: t.to(device, non_blocking=non_blocking))
+
+    def pin(self) -> StepInputs:
+        """In page-locked host memory, so that ``to(..., non_blocking=True)`` overlaps."""
+        return self.map(lambda t: t.pin_memory())
+
+    def tensors(self) -> dict[str, Tensor]:
+        """ "video.tokens" … -> tensor, without those that are None; the same keys for one signature."""
+        pairs = ((f"{s}.{f.name}", getattr(getattr(self, s), f.name)) for s in ("video", "audio") for f in fields(StreamInputs))
+        return {k: t for k, t in pairs if t is not None}
+
+    @property
+    def signature(self) -> tuple:
+        """Equal for steps that one captured graph can serve: names, shapes and dtypes."""
+        return tuple((k, tuple(t.shape), t.dtype) for k, t in self.tensors().items())
+
+
+@dataclass(frozen=True)
+class Draw:
+    """The random part of one sample. sigma: float32 [1]; noise like the tokens, float32; clean: bool [N], None for none."""
+
+    video_sigma: Tensor
+    audio_sigma: Tensor
+    video_noise: Tensor
+    audio_noise: Tensor
+    video_clean: Tensor | None = None
+
+
+def _audio_shape(sample: Sample) -> tuple[int, int, int]:
+    """[C, T, M] of a clip's sound, had it any."""
+    if sample.audio_latents is not None:
+        return tuple(sample.audio_latents.shape)
+    return (8, audio_latent_length(pixel_frames(sample.video_latents.shape[1]), sample.frame_rate), 16)
+
+
+def _audio_tokens(sample: Sample) -> Tensor:
+    latents = sample.audio_latents if sample.audio_latents is not None else torch.zeros(_audio_shape(sample))
+    return pack_audio(latents[None].float())[0]
+
+
+def _noise(sample: Sample, seed: int, *purpose: int | str) -> tuple[Tensor, Tensor]:
+    video = torch.randn(sample.video_latents.shape[1:].numel(), sample.video_latents.shape[0], generator=generator(seed, "video_noise", *purpose))
+    channels, length, bins = _audio_shape(sample)
+    return video, torch.randn(length, channels * bins, generator=generator(seed, "audio_noise", *purpose))
+
+
+def draw(sample: Sample, settings: TrainSettings, step: int, slot: int) -> Draw:
+    """The random part of sample ``slot`` of batch ``step``.
+
+    A clip's sound has a sigma of its own (from its own token count) when both are trained; a clip without sound takes
+    its video's sigma, noised around zero latents, and has no audio loss.
+    """
+    seed = settings.seed
+    video_noise, audio_noise = _noise(sample, seed, step, slot)
+    video_sigma = draw_sigma(settings.timesteps, len(video_noise), generator(seed, "video_sigma", step, slot))
+    own = settings.timesteps.independent_audio and settings.audio_weight > 0 and sample.audio_latents is not None
+    audio_sigma = draw_sigma(settings.timesteps, len(audio_noise), generator(seed, "audio_sigma", step, slot)) if own else video_sigma
+    clean = clean_video_tokens(settings, tuple(sample.video_latents.shape[1:]), step, slot)
+    return Draw(video_sigma, audio_sigma, video_noise, audio_noise, clean if clean.any() else None)
+
+
+def fixed_draw(sample: Sample, sigma: float, seed: int, *purpose: int | str) -> Draw:
+    """The draw of a validation pass: both streams at ``sigma``, noise that is the same in every pass."""
+    video_noise, audio_noise = _noise(sample, seed, "validation", *purpose)
+    return Draw(torch.tensor([sigma]), torch.tensor([sigma]), video_noise, audio_noise)
+
+
+def _stream(x0: Tensor, noise: Tensor, sigma: Tensor, trained: Tensor, clean: Tensor | None, coords: Tensor, text: Tensor, dtype: torch.dtype) -> StreamInputs:
+    """x0, noise [B, N, C]; sigma [B]; trained [B] 0 or 1; clean [B, N] bool or None."""
+    noisy, mask = add_noise(x0, noise, sigma[:, None, None]), trained[:, None].expand(x0.shape[:2])
+    timesteps = None
+    if clean is not None:
+        noisy = torch.where(clean[..., None], x0, noisy)
+        mask = mask * (~clean)
+        timesteps = sigma[:, None] * (~clean)
+    return StreamInputs(noisy.to(dtype), velocity(x0, noise), mask.contiguous(), sigma, coords.contiguous(), text.to(dtype), timesteps)
+
+
+def _stack(what: str, tensors: Sequence[Tensor]) -> Tensor:
+    shapes = {tuple(t.shape) for t in tensors}
+    if len(shapes) > 1:
+        raise LTX2Error(f"Clips of one batch have {what} of {len(shapes)} shapes ({', '.join(map(str, sorted(shapes)))}); cache the dataset again.")
+    return torch.stack(list(tensors))
+
+
+def assemble(samples: Sequence[Sample], draws: Sequence[Draw], dtype: torch.dtype) -> StepInputs:
+    """Batch ``samples`` noised by ``draws``; float inputs of the model in ``dtype``, on the CPU.
+
+    Raises:
+        LTX2Error: the samples' shapes differ (they are of different buckets).
+    """
+    batch = len(samples)
+    x0 = _stack("video latents", [pack_video(s.video_latents[None].float())[0] for s in samples])
+    a0 = _stack("audio latents", [_audio_tokens(s) for s in samples])
+    frames, height, width = samples[0].video_latents.shape[1:]
+    cleans = [d.video_clean for d in draws]
+    clean = None
+    if any(c is not None for c in cleans):
+        clean = torch.stack([torch.zeros(x0.shape[1], dtype=torch.bool) if c is None else c for c in cleans])
+    has_sound = torch.tensor([float(s.audio_latents is not None) for s in samples])
+    video = _stream(
+        x0, torch.stack([d.video_noise for d in draws]), torch.cat([d.video_sigma for d in draws]), torch.ones(batch), clean,
+        video_coords(batch, frames, height, width, samples[0].frame_rate), _stack("text features", [s.text_video for s in samples]), dtype,
+    )  # fmt: skip
+    audio = _stream(
+        a0, torch.stack([d.audio_noise for d in draws]), torch.cat([d.audio_sigma for d in draws]), has_sound, None,
+        audio_coords(batch, a0.shape[1]), _stack("text features", [s.text_audio for s in samples]), dtype,
+    )  # fmt: skip
+    return StepInputs(video, audio)
+
+
+def prepare(samples: Sequence[Sample], step: int, settings: TrainSettings, dtype: torch.dtype, empty_text: tuple[Tensor, Tensor] | None = None) -> StepInputs:
+    """The inputs of batch ``step`` (counted over accumulation too), on the CPU.
+
+    Args:
+        samples: of one bucket.
+        dtype: the model's; noise is drawn and added in float32.
+        empty_text: the empty prompt's features, needed when ``caption_dropout`` is above 0.
+    """
+    if settings.caption_dropout > 0:
+        if empty_text is None:
+            raise LTX2Error("caption_dropout needs the empty prompt's text features; cache the dataset again.")
+        samples = [
+            replace(s, text_video=empty_text[0], text_audio=empty_text[1])
+            if happens(settings.caption_dropout, settings.seed, "caption", step, slot) else s
+            for slot, s in enumerate(samples)
+        ]  # fmt: skip
+    return assemble(samples, [draw(s, settings, step, slot) for slot, s in enumerate(samples)], dtype)

@@ -1,0 +1,198 @@
+"""What a training run is asked to do: frozen records with strict reading and one clear sentence for a bad value."""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Mapping
+from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass
+from typing import Any, TypeVar, get_type_hints
+
+from ..errors import LTX2Error
+from ..models.forward import CROSS_TIMESTEP_RULES
+
+TARGET_PRESETS = ("auto", "video", "video_ff", "audio", "audio_ff", "cross_modal", "audio_video", "all_linear", "audio_only", "ic")
+TIMESTEP_KINDS = ("shifted_logit_normal", "logit_normal", "uniform", "beta")
+LOSSES = ("l2", "huber", "smooth_l1")
+OPTIMIZERS = ("adamw", "adamw_bf16")
+SCHEDULES = ("constant", "linear", "cosine")
+DTYPE_NAMES = ("bf16", "float32", "auto")
+
+Record = TypeVar("Record")
+
+
+def _choice(name: str, value: str, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        raise LTX2Error(f"{name} is {value!r}; choose one of {', '.join(allowed)}.")
+
+
+def _range(name: str, value: float, low: float, high: float = math.inf) -> None:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value) or not low <= value <= high:
+        limits = f"between {low:g} and {high:g}" if high < math.inf else f"of at least {low:g}"
+        raise LTX2Error(f"{name} is {value!r}; give a number {limits}.")
+
+
+def _whole(name: str, value: int, low: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < low:
+        raise LTX2Error(f"{name} is {value!r}; give a whole number of at least {low}.")
+
+
+def _nearest(word: str, known: tuple[str, ...]) -> str:
+    near = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
+    return f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}."
+
+
+def read_record(kind: type[Record], raw: Mapping[str, Any], where: str) -> Record:
+    """A settings record from plain JSON values; lists become tuples, nested mappings nested records.
+
+    Raises:
+        LTX2Error: not a mapping, an unknown key (the nearest known one is named), a missing one, or a bad value.
+    """
+    if not isinstance(raw, Mapping):
+        raise LTX2Error(f"{where} is {type(raw).__name__}; give a mapping of option names to values.")
+    known = {f.name: f for f in fields(kind)}
+    types = get_type_hints(kind)
+    for key in raw:
+        if key not in known:
+            raise LTX2Error(f"{where} has no option {key!r}; {_nearest(str(key), tuple(known))}")
+    for name, f in known.items():
+        if name not in raw and f.default is MISSING and f.default_factory is MISSING:
+            raise LTX2Error(f"{where} lacks {name!r}; add it.")
+    values = {}
+    for key, value in raw.items():
+        if is_dataclass(types[key]):
+            value = read_record(types[key], value, f"{where}.{key}")
+        values[key] = tuple(value) if isinstance(value, list) else value
+    return kind(**values)
+
+
+def to_plain(value: Any) -> Any:
+    """The same settings as JSON values: tuples as lists."""
+    if is_dataclass(value):
+        return to_plain(asdict(value))
+    if isinstance(value, Mapping):
+        return {k: to_plain(v) for k, v in value.items()}
+    return [to_plain(v) for v in value] if isinstance(value, (tuple, list)) else value
+
+
+@dataclass(frozen=True)
+class LoRASettings:
+    """rank and alpha scale the change by alpha/rank. ``targets``: a preset's name, or patterns of full module paths
+    (``transformer_blocks.*.attn1.to_q``). ``init``: how the first matrix starts; the second starts at zero.
+    """
+
+    rank: int = 32
+    alpha: float = 32
+    dropout: float = 0.0
+    targets: str | tuple[str, ...] = "auto"
+    init: str = "kaiming_uniform"
+    rslora: bool = False
+
+    def __post_init__(self) -> None:
+        _whole("rank", self.rank, 1)
+        _range("alpha", self.alpha, 1e-6)
+        _range("dropout", self.dropout, 0, 0.99)
+        _choice("init", self.init, ("kaiming_uniform", "gaussian"))
+        if isinstance(self.targets, str):
+            _choice("targets", self.targets, TARGET_PRESETS)
+        elif not self.targets or not all(isinstance(t, str) and t for t in self.targets):
+            raise LTX2Error("targets is an empty list; name a preset or give patterns such as transformer_blocks.*.attn1.to_q.")
+
+    @property
+    def scaling(self) -> float:
+        return self.alpha / (math.sqrt(self.rank) if self.rslora else self.rank)
+
+
+@dataclass(frozen=True)
+class TimestepSettings:
+    """How sigma is drawn; see ``timesteps.py``. ``shift``: None shifts by token count (shifted_logit_normal) or not at
+    all (others); a number is the static shift s of s*u/(1+(s-1)*u). ``independent_audio``: sound has its own sigma.
+    """
+
+    kind: str = "shifted_logit_normal"
+    mean: float = 0.0
+    std: float = 1.0
+    alpha: float = 1.0
+    beta: float = 1.0
+    shift: float | None = None
+    uniform_fraction: float = 0.1
+    independent_audio: bool = True
+
+    def __post_init__(self) -> None:
+        _choice("timesteps.kind", self.kind, TIMESTEP_KINDS)
+        _range("timesteps.mean", self.mean, -20, 20)
+        for name in ("std", "alpha", "beta"):
+            _range(f"timesteps.{name}", getattr(self, name), 1e-3)
+        _range("timesteps.uniform_fraction", self.uniform_fraction, 0, 1)
+        if self.shift is not None:
+            _range("timesteps.shift", self.shift, 1e-3)
+
+
+@dataclass(frozen=True)
+class TrainSettings:
+    """One run of training.
+
+    steps: optimizer steps. warmup: steps over which the rate rises from 0. schedule: after the warm-up.
+    max_grad_norm: 0 means no clipping. batch_size: clips a forward pass; accumulation: passes an optimizer step.
+    optimizer: ``adamw`` keeps a float32 master and float32 moments beside a bf16 adapter; ``adamw_bf16`` keeps all in
+    bf16 and rounds stochastically. audio_weight: of the sound's loss in the sum; 0 means that sound is not trained.
+    first_frame_probability: chance that a clip's first latent frame is given clean (for image-to-video).
+    caption_dropout: chance of the empty prompt. checkpoint_every, validate_every: in steps; 0 means only at the end.
+    keep_checkpoints: how many of the newest are kept. gradient_checkpointing: recompute blocks in backward.
+    dtype: of the weights and the adapter; auto is the model's own.
+    """
+
+    steps: int = 2000
+    learning_rate: float = 1e-4
+    warmup: int = 50
+    schedule: str = "constant"
+    max_grad_norm: float = 1.0
+    weight_decay: float = 0.01
+    batch_size: int = 1
+    accumulation: int = 1
+    seed: int = 42
+    optimizer: str = "adamw"
+    timesteps: TimestepSettings = field(default_factory=TimestepSettings)
+    loss: str = "l2"
+    huber_c: float = 0.1
+    audio_weight: float = 1.0
+    first_frame_probability: float = 0.0
+    caption_dropout: float = 0.0
+    av_cross_timestep: str = "official"
+    checkpoint_every: int = 250
+    keep_checkpoints: int = 3
+    validate_every: int = 250
+    validation_clips: int = 4
+    gradient_checkpointing: bool = True
+    dtype: str = "bf16"
+
+    def __post_init__(self) -> None:
+        for name, low in (("steps", 1), ("warmup", 0), ("batch_size", 1), ("accumulation", 1), ("seed", 0), ("checkpoint_every", 0),
+                          ("keep_checkpoints", 1), ("validate_every", 0), ("validation_clips", 0)):  # fmt: skip
+            _whole(name, getattr(self, name), low)
+        for name in ("learning_rate", "max_grad_norm", "weight_decay", "audio_weight"):
+            _range(name, getattr(self, name), 0)
+        _range("huber_c", self.huber_c, 1e-6)
+        _range("first_frame_probability", self.first_frame_probability, 0, 1)
+        _range("caption_dropout", self.caption_dropout, 0, 1)
+        _choice("schedule", self.schedule, SCHEDULES)
+        _choice("optimizer", self.optimizer, OPTIMIZERS)
+        _choice("loss", self.loss, LOSSES)
+        _choice("av_cross_timestep", self.av_cross_timestep, CROSS_TIMESTEP_RULES)
+        _choice("dtype", self.dtype, DTYPE_NAMES)
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """Everything that decides a run's result besides the data and the base weights."""
+
+    lora: LoRASettings = field(default_factory=LoRASettings)
+    train: TrainSettings = field(default_factory=TrainSettings)
+
+    @classmethod
+    def from_dict(cls, raw: Mapping[str, Any]) -> RunConfig:
+        """Strict: an unknown key is an LTX2Error that names the nearest known one."""
+        return read_record(cls, raw, "run")
+
+    def to_dict(self) -> dict[str, Any]:
+        return to_plain(self)
