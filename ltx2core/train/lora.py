@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -46,13 +46,21 @@ class InjectedLoRA:
                 ours[0].copy_(down)
                 ours[1].copy_(up.float() / self.settings.scaling)
 
-    def extract(self, name: str, family: str | None, metadata: dict[str, str] | None = None) -> Adapter:
+    def extract(self, name: str, family: str | None) -> Adapter:
         """A copy of the adapter on the CPU, float32, alpha/rank multiplied into ``up``."""
-        layers = {}
-        for module in self.modules:
-            down, up = (self.parameters[f"{module}.{part}.weight"].detach().to("cpu", torch.float32, copy=True) for part in ("lora_A", "lora_B"))
-            layers[module] = (down, up * self.settings.scaling)
-        return Adapter(name, layers, family, metadata or {})
+        return adapter_from_state(self.parameters, self.settings, name, family)
+
+
+def adapter_from_state(parameters: Mapping[str, Tensor], settings: LoRASettings, name: str, family: str | None) -> Adapter:
+    """The adapter that ``parameters`` ("<module>.lora_A.weight" …) make, scale folded into ``up``; float32 copies on the CPU."""
+    layers = {}
+    for key in parameters:
+        module, found, _ = key.partition(".lora_A.weight")
+        if not found:
+            continue
+        down, up = (parameters[f"{module}.{part}.weight"].detach().to("cpu", torch.float32, copy=True) for part in ("lora_A", "lora_B"))
+        layers[module] = (down, up * settings.scaling)
+    return Adapter(name, layers, family, {"lora_rank": str(settings.rank)})
 
 
 def _first_matrix(settings: LoRASettings, shape: torch.Size, seed: int, module: str) -> Tensor:

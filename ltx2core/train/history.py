@@ -1,0 +1,67 @@
+"""The losses of a run: in memory for the picture, one line of JSON each on disk."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from ..files import atomic_path
+from .validate import ValidationLoss
+
+
+@dataclass(frozen=True)
+class StepRecord:
+    """One optimizer step, counted from 1. ``audio`` is None when no clip of the step had sound. Norm before clipping."""
+
+    step: int
+    loss: float
+    video: float
+    audio: float | None
+    gradient_norm: float
+    rate: float
+
+
+@dataclass
+class History:
+    """Appends to ``path``; what a killed run wrote beyond its last checkpoint is cut off by :meth:`open`."""
+
+    path: Path
+    steps: list[StepRecord] = field(default_factory=list)
+    validation: list[ValidationLoss] = field(default_factory=list)
+
+    @classmethod
+    def open(cls, path: Path, last_step: int) -> History:
+        """Read the records up to ``last_step`` and drop the later ones from the file.
+
+        ``last_step`` 0 of a run that never saved keeps nothing.
+        """
+        history = cls(path)
+        for line in path.read_text(encoding="utf-8").splitlines() if last_step and path.exists() else ():
+            try:
+                raw = json.loads(line)
+            except ValueError:
+                break  # a line cut by a kill is always the last one
+            if raw["step"] <= last_step:
+                history._keep(raw)
+        with atomic_path(path) as temporary:
+            temporary.write_text("".join(json.dumps(r) + "\n" for r in history._rows()), encoding="utf-8")
+        return history
+
+    def _keep(self, raw: dict) -> None:
+        raw = dict(raw)
+        if raw.pop("event") == "step":
+            self.steps.append(StepRecord(**raw))
+        else:
+            self.validation.append(ValidationLoss(**raw))
+
+    def _rows(self) -> list[dict]:
+        rows = [{"event": "step", **asdict(r)} for r in self.steps] + [{"event": "validation", **asdict(v)} for v in self.validation]
+        return sorted(rows, key=lambda row: row["step"])
+
+    def add(self, *records: StepRecord | ValidationLoss) -> None:
+        with self.path.open("a", encoding="utf-8") as file:
+            for record in records:
+                is_step = isinstance(record, StepRecord)
+                (self.steps if is_step else self.validation).append(record)
+                file.write(json.dumps({"event": "step" if is_step else "validation", **asdict(record)}) + "\n")

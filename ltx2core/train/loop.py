@@ -1,0 +1,248 @@
+"""A whole run: prepare, step, log, validate, save; stop and go on."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from ..cache.dataset import DatasetCache
+from ..checkpoint.adapter import Adapter
+from ..errors import LTX2Error
+from ..models.handle import weight_dtype
+from ..protocols import Interrupted, Progress, Reporter, Residency, StopSignal
+from . import measure
+from .feed import Feed
+from .history import History, StepRecord
+from .lora import InjectedLoRA, adapter_from_state, injected
+from .objective import Objective
+from .optim import make_optimizer, rate_at
+from .randomness import derive
+from .sampler import BucketSampler
+from .settings import RunConfig
+from .state import Checkpointer, Facts, TrainState, check_same_run
+from .step import EagerEngine, Engine, EngineFactory
+from .targets import Targets, choose
+from .validate import ValidationLoss, validation_loss
+
+# Steps between two reads of the losses on an accelerator: each read waits for the device.
+READ_EVERY = 10
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """adapter: float32, scale folded in; adapter_state_path: the last checkpoint; seconds: of all parts of the run."""
+
+    adapter: Adapter
+    adapter_state_path: Path
+    steps: int
+    history: History
+    seconds: float
+    peak_bytes: int
+    validation: tuple[ValidationLoss, ...]
+
+
+class _Session:
+    """The moving parts of one run between two checkpoints."""
+
+    def __init__(self, run: RunConfig, lora: InjectedLoRA, cache: DatasetCache, validation: DatasetCache | None, engine: Engine,
+                 device: torch.device, checkpoints: Checkpointer, facts: Facts, state: TrainState | None, reporter: Reporter):  # fmt: skip
+        self.run, self.lora, self.cache, self.engine, self.device = run, lora, cache, engine, device
+        self.validation_cache = validation or cache
+        self.checkpoints, self.facts, self.reporter = checkpoints, facts, reporter
+        self.optimizer = make_optimizer(lora.parameters, run.train)
+        self.sampler = BucketSampler(cache, run.train.batch_size, run.train.seed)
+        self.objective = Objective.of(run.train)
+        self.step, self.seconds, self.peak = 0, 0.0, 0
+        if state is not None:
+            self._restore(state)
+        self.sampler_state = self.sampler.state_dict()
+        self.history = History.open(checkpoints.directory / "metrics.jsonl", self.step)
+        self._unread: list[tuple[int, bool, Tensor]] = []
+        self._started = time.monotonic()
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the model's inputs."""
+        weight = self.lora.model.proj_in.weight
+        return weight.dtype if weight.is_floating_point() else torch.bfloat16
+
+    def _restore(self, state: TrainState) -> None:
+        saved = state.part("adapter")
+        with torch.no_grad():
+            for name, parameter in self.lora.parameters.items():
+                parameter.copy_(saved[name])
+        self.optimizer.load_state_dict(state.part("optimizer"))
+        self.sampler.load_state_dict(state.sampler)
+        self.step, self.seconds, self.peak = state.step, state.seconds, state.peak_bytes
+
+    def save(self) -> Path:
+        self.read_losses()
+        tensors = {f"adapter.{n}": p for n, p in self.lora.parameters.items()}
+        tensors |= {f"optimizer.{n}": t for n, t in self.optimizer.state_dict().items()}
+        now = time.monotonic()
+        self.seconds, self._started = self.seconds + now - self._started, now
+        self.peak = max(self.peak, measure.peak_bytes(self.device))
+        return self.checkpoints.save(TrainState(self.step, tensors, self.sampler_state, self.facts.to_dict(), self.seconds, self.peak))
+
+    def validate(self) -> None:
+        if not self.run.train.validation_clips:
+            return
+        train = self.run.train
+        model, training = self.lora.model, self.lora.model.training
+        model.eval()  # no dropout in what is compared between steps
+        found = validation_loss(self.engine.evaluate, self.validation_cache, train.validation_clips, self.objective, self.dtype, train.seed, self.step)
+        model.train(training)
+        self.history.add(found)
+        sound = "" if found.audio is None else f", sound {found.audio:.4f}"
+        self.reporter.message(f"Validation loss at step {self.step}: video {found.video:.4f}{sound}.")
+
+    def advance(self, feed: Feed) -> None:
+        """One optimizer step."""
+        train = self.run.train
+        torch.manual_seed(derive(train.seed, "step", self.step))
+        sums = torch.zeros(3, device=self.device)
+        with_sound = 0
+        for _ in range(train.accumulation):
+            batch = feed.next()
+            losses = self.engine(batch.inputs)
+            sums += torch.stack((losses.total, losses.video, losses.audio))
+            with_sound += batch.has_audio
+        self.optimizer.set_rate(rate_at(train, self.step))
+        norm = self.optimizer.step()
+        self.step += 1
+        self.sampler_state = batch.sampler
+        means = sums / torch.tensor([train.accumulation, train.accumulation, max(1, with_sound)], device=self.device)
+        self._unread.append((self.step, with_sound > 0, torch.cat((means, norm.reshape(1)))))
+        if self.device.type == "cpu" or len(self._unread) >= READ_EVERY:
+            self.read_losses()
+
+    def read_losses(self) -> None:
+        """Bring the losses of the last steps to the host, log and report them.
+
+        Raises:
+            LTX2Error: a loss is not finite. Nothing is saved then, so the last checkpoint is sound.
+        """
+        if not self._unread:
+            return
+        values = torch.stack([t for _, _, t in self._unread]).tolist()
+        records = []
+        for (step, sound, _), (loss, video, audio, norm) in zip(self._unread, values, strict=True):
+            if not math.isfinite(loss) or not math.isfinite(norm):
+                raise LTX2Error(f"The loss became {loss} (gradient norm {norm}) at step {step}; lower the learning rate, the last checkpoint is untouched.")
+            records.append(StepRecord(step, loss, video, audio if sound else None, norm, rate_at(self.run.train, step - 1)))
+        self._unread.clear()
+        self.history.add(*records)
+        last = records[-1]
+        metrics = {"loss": last.loss, "video": last.video, "rate": last.rate, "gradient_norm": last.gradient_norm}
+        if last.audio is not None:
+            metrics["audio"] = last.audio
+        self.reporter.progress(Progress("train", last.step, self.run.train.steps, metrics=metrics))
+
+
+def _due(step: int, every: int) -> bool:
+    return every > 0 and step % every == 0
+
+
+def _steps(session: _Session, stop: StopSignal) -> None:
+    """Train to the end, or save and raise Interrupted when asked to stop."""
+    train = session.run.train
+    first = session.step * train.accumulation
+    if session.step == 0:
+        session.validate()
+    with Feed(session.cache, session.sampler, train, session.dtype, first, session.device.type == "cuda") as feed:
+        while session.step < train.steps:
+            if stop.requested():
+                session.save()
+                raise Interrupted(f"Training stopped at step {session.step} of {train.steps}; its state is saved, queue again to go on.")
+            session.advance(feed)
+            done = session.step == train.steps
+            if done or _due(session.step, train.validate_every):
+                session.validate()
+            if done or _due(session.step, train.checkpoint_every):
+                session.save()
+
+
+def _result(run: RunConfig, cache: DatasetCache, checkpoints: Checkpointer, state: TrainState, name: str) -> TrainResult:
+    adapter = adapter_from_state(state.part("adapter"), run.lora, name, cache.family)
+    history = History.open(checkpoints.directory / "metrics.jsonl", state.step)
+    return TrainResult(adapter, checkpoints.path(state.step), state.step, history, state.seconds, state.peak_bytes, tuple(history.validation))
+
+
+def _own(model: nn.Module) -> None:
+    """Tensors made in inference mode can't take part in autograd: replace them by copies."""
+    for module in model.modules():
+        for name, parameter in module._parameters.items():
+            if parameter is not None and parameter.is_inference():
+                module._parameters[name] = nn.Parameter(parameter.clone(), requires_grad=False)
+        for name, buffer in module._buffers.items():
+            if buffer is not None and buffer.is_inference():
+                module._buffers[name] = buffer.clone()
+
+
+def _train(run: RunConfig, model: nn.Module, cache: DatasetCache, targets: Targets, checkpoints: Checkpointer, facts: Facts, state: TrainState | None,
+           residency: Residency, reporter: Reporter, stop: StopSignal, validation: DatasetCache | None, adapter: Adapter | None,
+           engine: EngineFactory) -> None:  # fmt: skip
+    device = residency.device
+    devices = [device.index or 0] if device.type == "cuda" else []
+    _own(model)
+    with residency.use(model), torch.random.fork_rng(devices=devices):
+        measure.reset_peak(device)
+        dtype = model.proj_in.weight.dtype if run.train.dtype == "auto" else weight_dtype(run.train.dtype, device)
+        with injected(model, run.lora, targets.modules, run.train.seed, dtype) as lora:
+            if adapter is not None:
+                lora.load(adapter)
+            step = engine(model, Objective.of(run.train), device, run.train.gradient_checkpointing)
+            session = _Session(run, lora, cache, validation, step, device, checkpoints, facts, state, reporter)
+            _steps(session, stop)
+
+
+def train(
+    run: RunConfig,
+    model: nn.Module,
+    cache: DatasetCache,
+    *,
+    directory: Path,
+    residency: Residency,
+    reporter: Reporter,
+    stop: StopSignal,
+    base: str = "",
+    name: str = "adapter",
+    validation: DatasetCache | None = None,
+    adapter: Adapter | None = None,
+    engine: EngineFactory = EagerEngine,
+) -> TrainResult:
+    """Train a LoRA on ``cache``; called again with the same ``directory`` it goes on, and a finished run is returned at once.
+
+    Args:
+        model: the transformer, frozen, without adapters; it is left as it was.
+        directory: of this run alone; holds checkpoints and ``metrics.jsonl``.
+        base: content hash of the base weights, so that a run never goes on with others.
+        name: of the adapter.
+        validation: held-out clips; the first training clips when None.
+        adapter: to continue from; its rank must be the run's.
+        engine: how a step is run; see :class:`~ltx2core.train.step.Engine`.
+
+    Raises:
+        Interrupted: ``stop`` was set; the state is saved.
+        LTX2Error: the folder holds another run, a full disk, a loss that is not finite, no clips.
+    """
+    facts = Facts.of(run, cache.digest, base, adapter.name if adapter else "")
+    checkpoints = Checkpointer(directory, run.train.keep_checkpoints)
+    with torch.inference_mode(False), torch.enable_grad():
+        checkpoints.clean()
+        state, messages = checkpoints.newest()
+        for text in messages:
+            reporter.message(text, "warning")
+        if state is not None:
+            check_same_run(state.facts, facts, directory)
+        if state is None or state.step < run.train.steps:
+            targets = choose(run.lora.targets, len(model.transformer_blocks), cache.has_audio)
+            reporter.message(targets.message if state is None else f"The run goes on at step {state.step} of {run.train.steps}.")
+            _train(run, model, cache, targets, checkpoints, facts, state, residency, reporter, stop, validation, adapter, engine)
+            state, _ = checkpoints.newest()
+        return _result(run, cache, checkpoints, state, name)

@@ -1,0 +1,61 @@
+"""Which clips make up each batch: seeded, in buckets, resumable at the exact sample."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+
+from ..cache.dataset import DatasetCache
+from ..errors import LTX2Error
+from .randomness import generator
+
+
+class BucketSampler:
+    """Batches of clips of one bucket. Each epoch shows every clip ``repeats + 1`` times, in a new order.
+
+    A bucket's last batch is filled up with other clips of the bucket, so that every batch has ``batch_size`` clips.
+    The order is a function of (seed, epoch): the state is two numbers.
+    """
+
+    def __init__(self, cache: DatasetCache, batch_size: int, seed: int):
+        if not len(cache):
+            raise LTX2Error("The cached dataset holds no clips; add clips to its folder and cache it again.")
+        self._batch_size, self._seed = batch_size, seed
+        self._buckets = [[i for i in positions for _ in range(cache.clips[i].repeats + 1)] for positions in cache.buckets.values()]
+        self._epoch, self._position = 0, 0
+        self._batches = self._order(0)
+
+    def _order(self, epoch: int) -> list[tuple[int, ...]]:
+        values = generator(self._seed, "order", epoch)
+
+        def shuffled(items: list) -> list:
+            return [items[i] for i in torch.randperm(len(items), generator=values).tolist()]
+
+        batches = []
+        for positions in self._buckets:
+            row = shuffled(positions)
+            while len(row) % self._batch_size:
+                row += shuffled(positions)[: -len(row) % self._batch_size]
+            batches += [tuple(row[i : i + self._batch_size]) for i in range(0, len(row), self._batch_size)]
+        return shuffled(batches)
+
+    @property
+    def epoch(self) -> int:
+        return self._epoch
+
+    def next(self) -> tuple[int, ...]:
+        """Positions in the cache of the next batch's clips."""
+        if self._position == len(self._batches):
+            self._epoch, self._position = self._epoch + 1, 0
+            self._batches = self._order(self._epoch)
+        batch = self._batches[self._position]
+        self._position += 1
+        return batch
+
+    def state_dict(self) -> dict[str, int]:
+        return {"epoch": self._epoch, "position": self._position}
+
+    def load_state_dict(self, state: Mapping[str, int]) -> None:
+        self._epoch, self._position = state["epoch"], state["position"]
+        self._batches = self._order(self._epoch)

@@ -1,0 +1,141 @@
+"""One file a checkpoint: adapter, optimizer, sampler position and the run's facts, written whole or not at all.
+
+Safetensors with JSON in its header. Random numbers need no place in it (see ``randomness.py``).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from ..errors import LTX2Error
+from ..files import atomic_path
+from .settings import RunConfig, TrainSettings, to_plain
+
+VERSION = 1
+# Settings that change how long or how often, but no step's result.
+_FREE = ("checkpoint_every", "keep_checkpoints", "validate_every", "validation_clips", "gradient_checkpointing")
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a run depends on; two runs with equal facts go through the same steps."""
+
+    settings: Mapping[str, Any]
+    dataset: str
+    base: str
+
+    @classmethod
+    def of(cls, run: RunConfig, dataset: str, base: str, start: str = "") -> Facts:
+        """``base`` names the base weights (a content hash), ``start`` the adapter that the run continues from."""
+        plain = to_plain(run)
+        for name in _FREE + (("steps",) if _steps_are_free(run.train) else ()):
+            del plain["train"][name]
+        return cls({**plain, "start": start} if start else plain, dataset, base)
+
+    @property
+    def fingerprint(self) -> str:
+        return hashlib.sha256(json.dumps([self.settings, self.dataset, self.base], sort_keys=True).encode()).hexdigest()
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"settings": self.settings, "dataset": self.dataset, "base": self.base}
+
+
+def _steps_are_free(settings: TrainSettings) -> bool:
+    """A constant rate does not depend on the end, so such a run can be made longer."""
+    return settings.schedule == "constant"
+
+
+@dataclass(frozen=True)
+class TrainState:
+    """step: optimizer steps done. tensors: "adapter.…" and "optimizer.…". sampler: its state. seconds: of training so far."""
+
+    step: int
+    tensors: Mapping[str, Tensor]
+    sampler: Mapping[str, int]
+    facts: Mapping[str, Any]
+    seconds: float = 0.0
+    peak_bytes: int = 0
+
+    def part(self, prefix: str) -> dict[str, Tensor]:
+        return {k.removeprefix(prefix + "."): t for k, t in self.tensors.items() if k.startswith(prefix + ".")}
+
+
+@dataclass(frozen=True)
+class Checkpointer:
+    """Checkpoints ``state-<step>.safetensors`` in ``directory``; the newest ``keep`` stay."""
+
+    directory: Path
+    keep: int = 3
+
+    def path(self, step: int) -> Path:
+        return self.directory / f"state-{step:08d}.safetensors"
+
+    def paths(self) -> list[Path]:
+        """Newest first."""
+        return sorted(self.directory.glob("state-*.safetensors"), reverse=True)
+
+    def save(self, state: TrainState) -> Path:
+        """Raises LTX2Error on a full disk; checkpoints that were there stay as they were."""
+        tensors = {k: t.detach().to("cpu").contiguous() for k, t in state.tensors.items()}
+        meta = {"version": VERSION, "step": state.step, "sampler": state.sampler, "facts": state.facts, "seconds": state.seconds, "peak_bytes": state.peak_bytes}
+        with atomic_path(self.path(state.step)) as temporary:
+            save_file(tensors, temporary, metadata={"ltx2_run": json.dumps(meta)})
+        for old in self.paths()[self.keep :]:
+            old.unlink()
+        return self.path(state.step)
+
+    def clean(self) -> None:
+        """Remove what a killed process left half written."""
+        for leftover in self.directory.glob(".state-*.tmp"):
+            leftover.unlink()
+
+    def newest(self) -> tuple[TrainState | None, list[str]]:
+        """The newest whole checkpoint, and a sentence for each damaged one that was passed over."""
+        messages = []
+        for path in self.paths():
+            try:
+                return load_state(path), messages
+            except LTX2Error as error:
+                messages.append(f"{error} The one before it is used.")
+        return None, messages
+
+
+def load_state(path: Path) -> TrainState:
+    """Raises LTX2Error when the file is damaged or no checkpoint of ours."""
+    try:
+        with torch.inference_mode(False), safe_open(path, framework="pt") as file:
+            meta = json.loads((file.metadata() or {})["ltx2_run"])
+            tensors = {k: file.get_tensor(k).clone() for k in file.keys()}  # noqa: SIM118
+        if meta["version"] != VERSION:
+            raise LTX2Error(f"The checkpoint {path.name} was written by another version of this pack; start a new run in another folder.")
+        return TrainState(meta["step"], tensors, meta["sampler"], meta["facts"], meta["seconds"], meta["peak_bytes"])
+    except (SafetensorError, OSError, ValueError, KeyError) as error:
+        raise LTX2Error(f"The checkpoint {path} is damaged ({error}).") from error
+
+
+def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
+    if not isinstance(value, Mapping):
+        return {prefix: value}
+    return {k: v for name, item in value.items() for k, v in _flat(item, f"{prefix}.{name}" if prefix else name).items()}
+
+
+def check_same_run(saved: Mapping[str, Any], facts: Facts, directory: Path) -> None:
+    """Raises LTX2Error naming the first difference when ``directory`` belongs to another run."""
+    ours, theirs = _flat(json.loads(json.dumps(facts.to_dict()))), _flat(saved)
+    for key in sorted(ours.keys() | theirs.keys()):
+        if ours.get(key) != theirs.get(key):
+            name = key.removeprefix("settings.")
+            raise LTX2Error(
+                f"The folder {directory} holds another run: {name} was {theirs.get(key)!r} there and is {ours.get(key)!r} now; "
+                "choose another folder, or put the setting back to go on."
+            )
