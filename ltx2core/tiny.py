@@ -109,8 +109,6 @@ def tiny_config(size: TinySize = TinySize()) -> dict:
             "latent_log_var": "uniform",
             "causal_decoder": False,
             "timestep_conditioning": False,
-            "spatial_padding_mode": "reflect",
-            "encoder_spatial_padding_mode": "zeros",
             "normalize_latent_channels": False,
         },
         "audio_vae": {

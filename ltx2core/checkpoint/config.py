@@ -108,7 +108,8 @@ def video_vae_arguments(config: dict) -> dict:
         "timestep_conditioning": c.get("timestep_conditioning", True),
         "patch_size": c.get("patch_size", 4),
         "decoder_causal": c.get("causal_decoder", False),
-        "encoder_spatial_padding_mode": c.get("encoder_spatial_padding_mode", "zeros"),
+        # The official code and ComfyUI let the shared key win for the encoder too (measured against the former).
+        "encoder_spatial_padding_mode": c.get("spatial_padding_mode", c.get("encoder_spatial_padding_mode", "zeros")),
         "decoder_spatial_padding_mode": c.get("spatial_padding_mode", "reflect"),
     }
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from safetensors import safe_open
 from torch import Tensor, nn
 
+from .dequantize import companion_keys, logical_shape, quantised_layers, read_weight
 from .header import CheckpointError, Header
 from .keymap import KeyMap
 
@@ -17,21 +18,22 @@ def _list(names: list[str], limit: int = 5) -> str:
     return shown if len(names) <= limit else f"{shown} and {len(names) - limit} more"
 
 
-def match_keys(header: Header, keymap: KeyMap, component: str, expected: Mapping[str, Tensor], extra: frozenset[str] = frozenset()) -> dict[str, str]:
-    """Module name -> file key, checked both ways.
+def match_keys(headers: Sequence[Header], keymap: KeyMap, component: str, expected: Mapping[str, Tensor]) -> dict[str, str]:
+    """Module name -> file key, checked both ways; scales of quantised layers are accounted for.
 
     Args:
         expected: the module's state dict (shapes only are read).
-        extra: file keys that are accounted for elsewhere (scales of quantised layers).
 
     Raises:
-        CheckpointError: a missing or unexpected key, or a wrong shape; names file, component and key.
+        CheckpointError: a missing or unexpected key; names file, component and key.
     """
     found = {}
-    for key in header.tensors:
-        if keymap.owns(key) and key not in extra and (name := keymap.to_module(key)) is not None:
-            found[name] = key
-    where = f"{header.path.name}, component {component}"
+    for header in headers:
+        scales = companion_keys(header)
+        for key in header.tensors:
+            if keymap.owns(key) and key not in scales and (name := keymap.to_module(key)) is not None:
+                found[name] = key
+    where = f"{headers[0].path.name}, component {component}"
     if missing := sorted(keymap.to_file(n) for n in expected.keys() - found.keys()):
         raise CheckpointError(f"{where}: missing key {_list(missing)}; the file is incomplete or of another model.")
     if unexpected := sorted(found[n] for n in found.keys() - expected.keys()):
@@ -56,20 +58,28 @@ def assign(module: nn.Module, name: str, tensor: Tensor) -> None:
         owner._buffers[leaf] = tensor
 
 
-def fill_module(module: nn.Module, header: Header, keymap: KeyMap, component: str, device: torch.device, dtype: torch.dtype) -> nn.Module:
+def fill_module(
+    module: nn.Module, files: Header | Sequence[Header], keymap: KeyMap, component: str, device: torch.device, dtype: torch.dtype
+) -> nn.Module:
     """Read ``component`` into ``module`` (on meta) tensor by tensor: at no time are there two copies.
 
-    Floating tensors become ``dtype``; parameters are frozen. Runs outside inference mode, so that the weights can be
-    used under autograd whatever the caller's mode.
+    ``files``: one header, or those of all shards. Floating and quantised weights become ``dtype``; parameters are
+    frozen. Runs outside inference mode, so that the weights can be used under autograd whatever the caller's mode.
     """
+    headers = (files,) if isinstance(files, Header) else tuple(files)
     with torch.inference_mode(False), torch.no_grad():
         expected = module.state_dict()
-        found = match_keys(header, keymap, component, expected)
-        for name, key in found.items():
-            check_shape(header, component, key, header.tensors[key].shape, expected[name].shape)
-        with safe_open(header.path, framework="pt", device=str(device)) as file:
-            for name, key in found.items():
-                tensor = file.get_tensor(key)
-                # A CPU tensor is a view of the mapped file: own it, so that the file may change or go.
-                assign(module, name, tensor.to(dtype) if tensor.is_floating_point() and tensor.dtype != dtype else tensor.clone())
+        found = match_keys(headers, keymap, component, expected)
+        for header in headers:
+            _fill_from(module, header, {n: k for n, k in found.items() if k in header.tensors}, component, expected, device, dtype)
     return module.eval()
+
+
+def _fill_from(module, header: Header, names: Mapping[str, str], component: str, expected, device: torch.device, dtype: torch.dtype) -> None:
+    layers = quantised_layers(header)
+    for name, key in names.items():
+        check_shape(header, component, key, logical_shape(header, key, layers.get(key)), expected[name].shape)
+    with safe_open(header.path, framework="pt", device=str(device)) as file:
+        for name, key in names.items():
+            # Its own memory, not a view of the mapped file, so that the file may change or go.
+            assign(module, name, read_weight(file, key, layers.get(key), dtype))
