@@ -35,12 +35,13 @@ def velocity(x0: Tensor, noise: Tensor) -> Tensor:
 
 
 def pointwise_loss(prediction: Tensor, target: Tensor, kind: str, c: float) -> Tensor:
-    """Error of each number, float32.
+    """Error of each number, in float32 at least.
 
     l2: d^2. huber: pseudo-Huber 2c*(sqrt(d^2+c^2)-c), which is d^2 for d << c and 2c*|d| for d >> c.
     smooth_l1: 2*(sqrt(d^2+c^2)-c), which is d^2/c for d << c and 2*|d| for d >> c.
     """
-    squared = (prediction.float() - target.float()) ** 2
+    dtype = torch.promote_types(prediction.dtype, torch.float32)
+    squared = (prediction.to(dtype) - target.to(dtype)) ** 2
     if kind == "l2":
         return squared
     root = torch.sqrt(squared + c**2) - c
