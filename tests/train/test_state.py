@@ -1,0 +1,77 @@
+"""Checkpoints: whole or not at all, and never another run's."""
+
+import errno
+
+import pytest
+import torch
+
+from ltx2core.errors import LTX2Error
+from ltx2core.train import state as module
+from ltx2core.train.settings import LoRASettings, RunConfig, TrainSettings
+from ltx2core.train.state import Checkpointer, Facts, TrainState, load_state
+
+
+def make(step, seed=0):
+    values = torch.Generator().manual_seed(seed)
+    tensors = {"adapter.m.lora_A.weight": torch.randn(2, 3, generator=values).bfloat16(), "optimizer.step.m": torch.tensor(float(step))}
+    return TrainState(step, tensors, {"epoch": 1, "position": 5}, {"settings": {"a": 1}, "dataset": "d", "base": "b"}, 12.5, 77)
+
+
+def same(a, b):
+    tensors = a.tensors.keys() == b.tensors.keys() and all(torch.equal(a.tensors[k], b.tensors[k]) and a.tensors[k].dtype == b.tensors[k].dtype for k in a.tensors)
+    return tensors and (a.step, a.sampler, a.facts, a.seconds, a.peak_bytes) == (b.step, b.sampler, b.facts, b.seconds, b.peak_bytes)
+
+
+def test_what_is_saved_comes_back(tmp_path):
+    path = Checkpointer(tmp_path).save(make(3))
+    assert same(load_state(path), make(3)) and same(Checkpointer(tmp_path).newest()[0], make(3))
+    assert list(load_state(path).part("adapter")) == ["m.lora_A.weight"]
+    assert Checkpointer(tmp_path / "none").newest() == (None, [])
+
+
+def test_retention(tmp_path):
+    for step in range(6):
+        Checkpointer(tmp_path, keep=2).save(make(step))
+    assert [load_state(p).step for p in Checkpointer(tmp_path).paths()] == [5, 4]
+
+
+def test_a_full_disk_loses_nothing(tmp_path, monkeypatch):
+    """The system says so in the middle of the write; half the bytes are there."""
+    checkpoints = Checkpointer(tmp_path, keep=1)
+    checkpoints.save(make(1))
+
+    def full(tensors, path, metadata):
+        path.write_bytes(b"half")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(module, "save_file", full)
+    with pytest.raises(LTX2Error, match="disk is full"):
+        checkpoints.save(make(2))
+    assert same(checkpoints.newest()[0], make(1)) and [p.name for p in tmp_path.iterdir()] == ["state-00000001.safetensors"]
+
+
+def test_what_a_kill_left_is_cleaned(tmp_path):
+    checkpoints = Checkpointer(tmp_path)
+    checkpoints.save(make(1))
+    (tmp_path / ".state-00000002.safetensors.abcd1234.tmp").write_bytes(b"half")
+    checkpoints.clean()
+    assert [p.name for p in tmp_path.iterdir()] == ["state-00000001.safetensors"]
+
+
+@pytest.mark.parametrize("damage", [lambda d: d[:-1], lambda d: d[:20], lambda d: b"", lambda d: b"\xff" * 8 + d[8:]])
+def test_a_damaged_newest_is_passed_over_and_named(tmp_path, damage):
+    checkpoints = Checkpointer(tmp_path)
+    checkpoints.save(make(1))
+    newest = checkpoints.save(make(2))
+    newest.write_bytes(damage(newest.read_bytes()))
+    found, messages = checkpoints.newest()
+    assert found.step == 1 and len(messages) == 1 and newest.name in messages[0]
+
+
+def test_fingerprints_follow_what_changes_the_result():
+    def of(dataset="d", base="b", rank=32, **train):
+        return Facts.of(RunConfig(LoRASettings(rank=rank), TrainSettings(**train)), dataset, base).fingerprint
+
+    equal = {of(), of(checkpoint_every=1), of(keep_checkpoints=9), of(validate_every=2), of(gradient_checkpointing=False), of(steps=10)}
+    different = {of(dataset="x"), of(base="x"), of(rank=4), of(seed=1), of(learning_rate=1.0), of(schedule="cosine"), of(schedule="cosine", steps=10)}
+    assert len(equal) == 1 and len(different | equal) == 8
