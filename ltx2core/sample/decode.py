@@ -1,0 +1,65 @@
+"""Latents to a clip that can be seen and heard."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..geometry import pixel_frames
+from ..media.audio import Waveform, fit_length
+from ..models.audio import OUTPUT_RATE, decode_audio_latents
+from ..models.handle import Models
+from ..models.video import Tiling, decode_video_latents, decode_working_bytes
+from ..protocols import Progress, Reporter, Residency
+from .loop import Latents
+
+# Above this many pixels of a clip (about 65 frames of 512x768) decoding whole needs more than 10 GiB.
+_TILE_ABOVE = 65 * 512 * 768
+
+
+@dataclass(frozen=True)
+class Clip:
+    """frames uint8 [F, H, W, 3] and their sound."""
+
+    frames: Tensor
+    waveform: Waveform | None
+    frame_rate: float
+
+
+def to_frames(pixels: Tensor) -> Tensor:
+    """float [3, F, H, W] in [-1, 1] -> uint8 [F, H, W, 3] on the CPU."""
+    return ((pixels.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).permute(1, 2, 3, 0).cpu()
+
+
+def _tiling(latents: Latents, tiled: bool | None) -> Tiling | None:
+    _, _, frames, height, width = latents.video.shape
+    large = pixel_frames(frames) * height * 32 * width * 32 > _TILE_ABOVE
+    return Tiling() if (large if tiled is None else tiled) else None
+
+
+@torch.no_grad()
+def decode(latents: Latents, models: Models, *, residency: Residency, reporter: Reporter | None = None, tiled: bool | None = None) -> list[Clip]:
+    """One clip a sample; its sound is that of ``latents.sound`` where the video was made for one.
+
+    Args:
+        tiled: decode in tiles; None decides by size.
+    """
+    vae = models.component("video_vae")
+    tiling = _tiling(latents, tiled)
+    frames, height, width = (pixel_frames(latents.video.shape[2]), latents.video.shape[3] * 32, latents.video.shape[4] * 32)
+    working = decode_working_bytes(frames, min(height, 512) if tiling else height, min(width, 512) if tiling else width, models.dtype)
+    pictures = []
+    with residency.use(vae, working):
+        for sample in latents.video:
+            pictures.append(to_frames(decode_video_latents(vae, sample[None].to(residency.device), tiling)[0]))
+            if reporter is not None:
+                reporter.progress(Progress("decode", len(pictures), len(latents.video)))
+    seconds = frames / latents.frame_rate
+    if latents.sound is not None:
+        return [Clip(p, fit_length(latents.sound, seconds), latents.frame_rate) for p in pictures]
+    audio_vae, vocoder = models.component("audio_vae"), models.component("vocoder")
+    with residency.use(audio_vae), residency.use(vocoder):
+        samples = decode_audio_latents(audio_vae, vocoder, latents.audio.to(residency.device)).cpu()
+    return [Clip(p, fit_length(Waveform(s, OUTPUT_RATE), seconds), latents.frame_rate) for p, s in zip(pictures, samples, strict=True)]
