@@ -1,0 +1,59 @@
+"""ComfyUI's memory manager as the residency of our modules: it may evict them, and they may evict its own models."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import comfy.model_management as management
+import torch
+from comfy.model_patcher import ModelPatcher
+
+# The manager holds only weak references, so a module carries its patcher and both live equally long.
+_ATTRIBUTE = "_ltx2_patcher"
+
+
+class _Box(torch.nn.Module):
+    """The patcher writes attributes such as ``device`` onto its model, which diffusers' classes do not allow."""
+
+    def __init__(self, module: torch.nn.Module):
+        super().__init__()
+        self.module = module
+
+
+class HostResidency:
+    def __init__(self) -> None:
+        self._held: list[torch.nn.Module] = []
+
+    @property
+    def device(self) -> torch.device:
+        return management.get_torch_device()
+
+    def _patcher(self, module: torch.nn.Module) -> ModelPatcher:
+        if _ATTRIBUTE not in module.__dict__:
+            module.__dict__[_ATTRIBUTE] = ModelPatcher(_Box(module), load_device=self.device, offload_device=torch.device("cpu"))
+        return module.__dict__[_ATTRIBUTE]
+
+    @contextmanager
+    def use(self, module: torch.nn.Module, working_bytes: int = 0) -> Iterator[torch.nn.Module]:
+        """On the device inside the block. Modules of enclosing blocks are asked for again, so that none is evicted for another."""
+        self._held.append(module)
+        try:
+            # Weights moved under inference mode become inference tensors, which training cannot use.
+            with torch.inference_mode(False):
+                management.load_models_gpu([self._patcher(m) for m in dict.fromkeys(self._held)], memory_required=working_bytes)
+                # What the manager left behind on a tight card comes now, or fails with the host's own out-of-memory error.
+                module.to(self.device)
+            yield module
+        finally:
+            self._held.remove(module)
+
+    def release(self, module: torch.nn.Module) -> None:
+        patcher = module.__dict__.pop(_ATTRIBUTE, None)
+        if patcher is None:
+            return
+        with torch.inference_mode(False):
+            patcher.detach()
+            management.current_loaded_models[:] = [m for m in management.current_loaded_models if m.model is not patcher]
+            module.to("cpu")
+            management.soft_empty_cache()

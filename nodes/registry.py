@@ -1,0 +1,16 @@
+"""All nodes of the pack, in the order of the menu."""
+
+from __future__ import annotations
+
+from comfy_api.latest import ComfyExtension, io
+
+from . import adapters, bridge, data, decode, load, sample, text, train
+
+NODES: list[type[io.ComfyNode]] = [
+    node for module in (load, text, data, train, adapters, sample, decode, bridge) for node in module.NODES
+]
+
+
+class Extension(ComfyExtension):
+    async def get_node_list(self) -> list[type[io.ComfyNode]]:
+        return NODES

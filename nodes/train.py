@@ -1,0 +1,130 @@
+"""Training."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import torch
+from comfy_api.latest import io
+
+from ..ltx2core.checkpoint.adapter import save_adapter
+from ..ltx2core.errors import LTX2Error
+from ..ltx2core.train.loop import train
+from ..ltx2core.train.loss_plot import draw_losses
+from ..ltx2core.train.settings import OPTIMIZERS, SCHEDULES, TARGET_PRESETS, LoRASettings, RunConfig, TrainSettings
+from .adapters import WeightedAdapter
+from .base import CATEGORY, AdapterWire, CacheWire, CheckpointWire, LoRASettingsWire, TrainSettingsWire, running
+
+_NAME = re.compile(r"[\w .\-]+(/[\w .\-]+)*")
+
+
+class LTX2LoRASettings(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="LTX2LoRASettings",
+            display_name="LTX-2 LoRA Settings",
+            category=f"{CATEGORY}/train",
+            description="What is trained: the LoRA's size and the layers that it changes.",
+            inputs=[
+                io.Int.Input("rank", default=32, min=1, max=512, tooltip="How much the LoRA can hold. 32 suits most subjects and styles; 16 for a simple one, 64 for many. Memory and file size grow in proportion."),
+                io.Float.Input("alpha", default=32.0, min=0.01, max=1024.0, step=1.0, tooltip="The LoRA acts with alpha / rank. Leave it equal to the rank unless you copy settings from elsewhere."),
+                io.Float.Input("dropout", default=0.0, min=0.0, max=0.9, step=0.01, tooltip="Share of the LoRA's inputs left out at random while training. 0 is usual; 0.1 can help when very few clips are learned by heart."),
+                io.Combo.Input("targets", options=list(TARGET_PRESETS), default="auto", tooltip="Which layers. auto takes all attention of picture and sound, or the picture's alone when no clip has sound. video and audio train one of them; _ff adds its feed-forward; all_linear is largest."),
+                io.String.Input("patterns", default="", tooltip="Instead of targets: full layer names with *, separated by commas, such as transformer_blocks.*.attn1.to_q. Leave empty to use targets."),
+            ],
+            outputs=[LoRASettingsWire.Output("lora", tooltip="For Train LoRA.")],
+        )  # fmt: skip
+
+    @classmethod
+    def execute(cls, rank: int, alpha: float, dropout: float, targets: str, patterns: str = "") -> io.NodeOutput:
+        listed = tuple(p.strip() for p in patterns.replace("\n", ",").split(",") if p.strip())
+        return io.NodeOutput(LoRASettings(rank=rank, alpha=alpha, dropout=dropout, targets=listed or targets))
+
+
+class LTX2TrainSettings(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="LTX2TrainSettings",
+            display_name="LTX-2 Train Settings",
+            category=f"{CATEGORY}/train",
+            description="How it is trained: steps, learning rate and what to do on the way.",
+            inputs=[
+                io.Int.Input("steps", default=2000, min=1, max=1_000_000, tooltip="Optimizer steps. A subject of 20 clips needs 1000 to 3000. Queueing again with more steps starts a run of its own."),
+                io.Float.Input("learning_rate", default=1e-4, min=0.0, max=1.0, step=1e-6, round=1e-9, tooltip="How far each step goes. 1e-4 is a good start; halve it when the loss jumps."),
+                io.Int.Input("warmup", default=50, min=0, max=100_000, tooltip="Steps over which the learning rate rises from 0. 50 is enough for a LoRA."),
+                io.Int.Input("batch_size", default=1, min=1, max=64, tooltip="Clips a pass. Memory grows with it; 2 gives a calmer loss."),
+                io.Int.Input("seed", default=42, min=0, max=2**32 - 1, tooltip="Order of clips, noise and noise levels. The same seed on the same machine gives the same LoRA."),
+                io.Float.Input("first_frame_probability", default=0.0, min=0.0, max=1.0, step=0.05, tooltip="Share of samples whose first frame is given clean, so that the LoRA also serves image-to-video. 0.3 to 0.5 for that, 0 for text-to-video alone."),
+                io.Float.Input("audio_weight", default=1.0, min=0.0, max=100.0, step=0.05, tooltip="Weight of the sound's loss. 0 trains the picture alone."),
+                io.Float.Input("caption_dropout", default=0.0, min=0.0, max=1.0, step=0.05, tooltip="Share of samples trained with the empty prompt. 0.05 to 0.1 helps a style that shall always be there."),
+                io.Combo.Input("optimizer", options=list(OPTIMIZERS), default="adamw", tooltip="adamw keeps float32 copies: exact, 12 bytes a trained weight more. adamw_bf16 keeps all in bf16 with stochastic rounding, for tight memory."),
+                io.Combo.Input("schedule", options=list(SCHEDULES), default="constant", tooltip="The learning rate after the warm-up: constant, or falling to 0 at the last step."),
+                io.Float.Input("max_grad_norm", default=1.0, min=0.0, max=100.0, step=0.05, tooltip="Longest gradient; longer ones are shortened. 0 switches this off."),
+                io.Int.Input("accumulation", default=1, min=1, max=1024, tooltip="Passes whose gradients are summed before a step: the effect of a larger batch without its memory, at its time."),
+                io.Int.Input("checkpoint_every", default=250, min=0, max=1_000_000, tooltip="Steps between saved states, from which an interrupted run goes on. 0 saves only at the end or when interrupted."),
+                io.Int.Input("validate_every", default=250, min=0, max=1_000_000, tooltip="Steps between validation losses: fixed clips, noise levels and noise, so that learning can be seen. 0 only at the start and the end."),
+                io.Combo.Input("dtype", options=["bf16", "float32", "auto"], default="bf16", tooltip="Type of the trained weights in the forward pass. bf16 is right for real models; float32 for tests on a processor."),
+                io.Boolean.Input("gradient_checkpointing", default=True, tooltip="Compute blocks again in the backward pass instead of keeping them: far less memory, about a third more time."),
+                io.Int.Input("keep_checkpoints", default=3, min=1, max=1000, tooltip="How many of the newest states are kept on disk."),
+                io.Int.Input("validation_clips", default=4, min=0, max=1000, tooltip="Clips in the validation loss; 0 switches it off. Held-out ones when a validation cache is wired, else the first of the training set."),
+                io.Float.Input("weight_decay", default=0.01, min=0.0, max=1.0, step=0.001, tooltip="Pulls trained weights towards 0. 0.01 is usual."),
+            ],
+            outputs=[TrainSettingsWire.Output("settings", tooltip="For Train LoRA.")],
+        )  # fmt: skip
+
+    @classmethod
+    def execute(cls, **values) -> io.NodeOutput:
+        return io.NodeOutput(TrainSettings(**values))
+
+
+class LTX2TrainLoRA(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="LTX2TrainLoRA",
+            display_name="LTX-2 Train LoRA",
+            category=f"{CATEGORY}/train",
+            description="Trains a LoRA on a cached dataset and writes it into models/loras. Cancel saves the state; queue again and it goes on.",
+            is_output_node=True,
+            inputs=[
+                CheckpointWire.Input("checkpoint", tooltip="The base model. Its weights are not changed."),
+                CacheWire.Input("cache", tooltip="The clips, from Cache Dataset."),
+                LoRASettingsWire.Input("lora", tooltip="What is trained, from LoRA Settings."),
+                TrainSettingsWire.Input("settings", tooltip="How it is trained, from Train Settings."),
+                io.String.Input("name", default="ltx2_lora", tooltip="File name in models/loras, without .safetensors. A run of the same name with other settings or clips is refused until the name is changed."),
+                CacheWire.Input("validation", optional=True, tooltip="Held-out clips for the validation loss. Without them the first training clips serve, which tells less."),
+                AdapterWire.Input("adapter", optional=True, tooltip="A LoRA to begin with; its rank must be the settings'."),
+            ],
+            outputs=[
+                AdapterWire.Output("adapter", tooltip="The trained LoRA, for Apply Adapters."),
+                io.String.Output("lora_name", tooltip="Its file name under models/loras."),
+                io.Image.Output("loss", tooltip="The losses as a picture."),
+            ],
+        )  # fmt: skip
+
+    @classmethod
+    def execute(cls, checkpoint, cache, lora, settings, name: str, validation=None, adapter=None) -> io.NodeOutput:
+        if not _NAME.fullmatch(name) or ".." in name:
+            raise LTX2Error(f"The name {name!r} cannot be a file name; use letters, digits, spaces, dots, - and _, with / for a folder.")
+        with running() as host:
+            result = train(
+                RunConfig(lora, settings), checkpoint.component("transformer"), cache,
+                directory=host.paths.runs_dir() / name, residency=host.residency, reporter=host.reporter, stop=host.stop,
+                base=checkpoint.checkpoint.fingerprint("transformer"), name=name, validation=validation,
+                adapter=adapter.adapter if adapter is not None else None,
+            )  # fmt: skip
+            file = f"{name}.safetensors"
+            save_adapter(host.paths.loras_dir() / file, result.adapter)
+            picture = torch.from_numpy(np.array(draw_losses(result.history))).float()[None] / 255
+            return io.NodeOutput(WeightedAdapter(result.adapter), file, picture, ui={"text": [_summary(file, result)]})
+
+
+def _summary(file: str, result) -> str:
+    last = f", validation loss {result.validation[-1].video:.4f} (at the start {result.validation[0].video:.4f})" if result.validation else ""
+    return f"{file}: {result.steps} steps in {result.seconds:.0f} s{last}"
+
+
+NODES = [LTX2LoRASettings, LTX2TrainSettings, LTX2TrainLoRA]
