@@ -1,0 +1,212 @@
+"""Starts a real ComfyUI with this pack on a free port and a scratch base directory, and talks to it over HTTP.
+
+Used by the tests in this folder and by ``make demo``; no test framework is imported here.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from dataclasses import dataclass, field
+from pathlib import Path
+
+PACK = Path(__file__).resolve().parents[2]
+PACK_NAME = "ltx2-studio"
+_SHIM = Path(__file__).resolve().parent / "shim"
+_NEEDED = ("torch", "torchvision", "aiohttp", "safetensors", "transformers", "diffusers", "peft", "av", "sentencepiece")
+ENABLE = "set COMFYUI_PATH to a ComfyUI folder whose .venv has ComfyUI's requirements and this pack's requirements.txt"
+
+
+class HostError(RuntimeError):
+    """The host cannot be started, or a prompt failed; the message says what to do or what it said."""
+
+
+def find_comfyui() -> Path | None:
+    """COMFYUI_PATH, the ComfyUI whose custom_nodes this folder lies in, or ~/comfy/ComfyUI."""
+    candidates = [os.environ.get("COMFYUI_PATH"), PACK.parent.parent if PACK.parent.name == "custom_nodes" else None, Path.home() / "comfy" / "ComfyUI"]
+    for candidate in candidates:
+        if candidate and (Path(candidate) / "main.py").is_file() and (Path(candidate) / "comfy").is_dir():
+            return Path(candidate)
+    return None
+
+
+def _environment() -> dict[str, str]:
+    paths = [str(_SHIM), *filter(None, [os.environ.get("PYTHONPATH")])]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "PYTHONUNBUFFERED": "1", "HF_HUB_OFFLINE": "1"}
+
+
+def _missing(python: str) -> list[str]:
+    """Modules that the host or the pack needs and this interpreter lacks."""
+    code = f"import importlib.util as u; print(' '.join(n for n in {_NEEDED!r} if u.find_spec(n) is None))"
+    done = subprocess.run([python, "-c", code], capture_output=True, text=True, env=_environment(), timeout=120)
+    return done.stdout.split() if done.returncode == 0 else ["a working Python"]
+
+
+def host_python(root: Path) -> str:
+    """COMFYUI_PYTHON, else the host folder's .venv or venv, else this interpreter.
+
+    Raises:
+        HostError: one line that says what to install.
+    """
+    folder = "Scripts" if os.name == "nt" else "bin"
+    name = "python.exe" if os.name == "nt" else "python"
+    candidates = [os.environ.get("COMFYUI_PYTHON"), *(root / v / folder / name for v in (".venv", "venv"))]
+    python = next((str(c) for c in candidates if c and Path(c).exists()), sys.executable)
+    if missing := _missing(python):
+        raise HostError(f"{python} lacks {', '.join(missing)}: run {python} -m pip install -r {root / 'requirements.txt'} -r {PACK / 'requirements.txt'}")
+    return python
+
+
+def _free_port() -> int:
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+def _has_gpu(python: str) -> bool:
+    done = subprocess.run([python, "-c", "import torch; print(torch.cuda.is_available())"], capture_output=True, text=True, env=_environment())
+    return done.stdout.strip() == "True"
+
+
+def link_pack(base: Path) -> None:
+    """Put the pack into ``base/custom_nodes``: a link, or a copy where links are not allowed (Windows)."""
+    target = base / "custom_nodes" / PACK_NAME
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        target.symlink_to(PACK, target_is_directory=True)
+    except OSError:
+        shutil.copytree(PACK, target, ignore=shutil.ignore_patterns(".git", ".venv", "demo-out", "__pycache__"))
+
+
+@dataclass
+class ComfyHost:
+    """``with ComfyHost(base) as host``: a running ComfyUI whose models, inputs and outputs lie under ``base``."""
+
+    base: Path
+    root: Path | None = None
+    extra: tuple[str, ...] = ()
+    port: int = field(default_factory=_free_port)
+    _process: subprocess.Popen | None = None
+
+    def __enter__(self) -> ComfyHost:
+        self.root = self.root or find_comfyui()
+        if self.root is None:
+            raise HostError(f"No ComfyUI was found; {ENABLE}.")
+        python = host_python(self.root)
+        for name in ("models/checkpoints", "models/text_encoders", "models/loras", "input", "output", "temp", "user"):
+            (self.base / name).mkdir(parents=True, exist_ok=True)
+        if not (self.base / "custom_nodes" / PACK_NAME).exists():
+            link_pack(self.base)
+        command = [
+            python, str(self.root / "main.py"), "--listen", "127.0.0.1", "--port", str(self.port), "--base-directory", str(self.base),
+            "--database-url", f"sqlite:///{(self.base / 'user' / 'comfy.db').as_posix()}", "--disable-api-nodes", "--disable-auto-launch",
+            *([] if _has_gpu(python) else ["--cpu"]), *self.extra,
+        ]  # fmt: skip
+        with self.log_path.open("w", encoding="utf-8") as log:
+            self._process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=_environment(), cwd=self.root)
+        try:
+            self._wait_until_up()
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._process is not None and self._process.poll() is None:
+            self._process.terminate()
+            try:
+                self._process.wait(20)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+
+    def kill(self) -> None:
+        """As a power cut would."""
+        self._process.kill()
+        self._process.wait()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def log_path(self) -> Path:
+        return self.base / "comfy.log"
+
+    @property
+    def log(self) -> str:
+        return self.log_path.read_text(encoding="utf-8", errors="replace")
+
+    def _wait_until_up(self, seconds: float = 120) -> None:
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            if self._process.poll() is not None:
+                raise HostError(f"ComfyUI stopped while starting; its last lines:\n{self.log[-2000:]}")
+            try:
+                self.get("/system_stats")
+                return
+            except (urllib.error.URLError, ConnectionError, TimeoutError):
+                time.sleep(0.3)
+        raise HostError(f"ComfyUI did not answer within {seconds:g} s; its last lines:\n{self.log[-2000:]}")
+
+    def get(self, path: str, **query: str):
+        text = f"?{urllib.parse.urlencode(query)}" if query else ""
+        with urllib.request.urlopen(self.url + path + text, timeout=60) as answer:
+            body = answer.read()
+            return json.loads(body) if "json" in answer.headers.get("Content-Type", "") else body
+
+    def post(self, path: str, value: object) -> dict:
+        request = urllib.request.Request(self.url + path, json.dumps(value).encode(), {"Content-Type": "application/json"})
+        try:
+            with urllib.request.urlopen(request, timeout=60) as answer:
+                body = answer.read()
+        except urllib.error.HTTPError as error:
+            raise HostError(f"{path} was refused: {error.read().decode(errors='replace')}") from error
+        return json.loads(body) if body else {}
+
+    def object_info(self) -> dict:
+        return self.get("/object_info")
+
+    def submit(self, prompt: dict, client_id: str = "ltx2-tests") -> str:
+        return self.post("/prompt", {"prompt": prompt, "client_id": client_id})["prompt_id"]
+
+    def history(self, prompt_id: str) -> dict | None:
+        return self.get(f"/history/{prompt_id}").get(prompt_id)
+
+    def wait(self, prompt_id: str, seconds: float = 300) -> dict:
+        """The finished prompt's history, whatever became of it."""
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            if (found := self.history(prompt_id)) and found["status"].get("completed") is not None:
+                return found
+            if self._process.poll() is not None:
+                raise HostError(f"ComfyUI died; its last lines:\n{self.log[-2000:]}")
+            time.sleep(0.2)
+        raise HostError(f"The prompt did not finish within {seconds:g} s; the last lines:\n{self.log[-2000:]}")
+
+    def run(self, prompt: dict, seconds: float = 300) -> dict:
+        """Outputs by node id of a prompt that must succeed."""
+        done = self.wait(self.submit(prompt), seconds)
+        if done["status"]["status_str"] != "success":
+            raise HostError(f"The prompt failed: {error_of(done)}")
+        return done["outputs"]
+
+    def interrupt(self) -> None:
+        self.post("/interrupt", {})
+
+
+def error_of(history: dict) -> str:
+    """What the host says went wrong, or how the prompt was ended."""
+    for kind, detail in reversed(history["status"]["messages"]):
+        if kind == "execution_error":
+            return f"{detail['node_type']}: {detail['exception_message'].strip()}"
+        if kind == "execution_interrupted":
+            return "interrupted"
+    return history["status"]["status_str"]

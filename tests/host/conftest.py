@@ -1,0 +1,47 @@
+"""One running ComfyUI a session, with tiny models and a folder of drawn clips in its places."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).resolve().parent
+if str(HERE) not in sys.path:
+    sys.path.insert(0, str(HERE))
+
+from comfy_host import ENABLE, ComfyHost, HostError, find_comfyui, host_python  # noqa: E402
+
+from ltx2core.demo_clips import write_demo_clips  # noqa: E402
+from ltx2core.tiny import write_tiny_checkpoint  # noqa: E402
+from ltx2core.tiny_gemma import write_tiny_gemma  # noqa: E402
+
+CHECKPOINT, TEXT_ENCODER, CLIPS = "ltx-2-19b-dev.safetensors", "gemma_3_12B_it.safetensors", "ltx2_clips"
+
+
+@pytest.fixture(scope="session")
+def comfy_root():
+    root = find_comfyui()
+    if root is None:
+        pytest.skip(f"no ComfyUI found: {ENABLE}")
+    try:
+        host_python(root)
+    except HostError as error:
+        pytest.skip(str(error))
+    return root
+
+
+def fill_base(base: Path) -> None:
+    """Tiny models under the names that the shipped workflows use."""
+    for name in ("models/checkpoints", "models/text_encoders", "input"):
+        (base / name).mkdir(parents=True, exist_ok=True)
+    write_tiny_checkpoint(base / "models" / "checkpoints" / CHECKPOINT)
+    write_tiny_gemma(base / "models" / "text_encoders" / TEXT_ENCODER)
+    write_demo_clips(base / "input" / CLIPS, count=4)
+
+
+@pytest.fixture(scope="session")
+def comfy(comfy_root, tmp_path_factory):
+    base = tmp_path_factory.mktemp("comfy")
+    fill_base(base)
+    with ComfyHost(base, comfy_root) as host:
+        yield host
