@@ -43,16 +43,18 @@ class Graph:
         self.nodes.append(node)
         return node
 
-    def api(self) -> dict:
-        """The prompt that POST /prompt takes."""
+    def api(self, object_info: dict) -> dict:
+        """The prompt that POST /prompt takes, with every widget's value as the canvas would send it."""
 
         def value(v):
             return [str(v.node), v.slot] if isinstance(v, Out) else v
 
-        return {
-            str(n.id): {"class_type": n.kind, "inputs": {k: value(v) for k, v in n.inputs.items()}, "_meta": {"title": n.title or n.kind}}
-            for n in self.nodes
-        }
+        prompt = {}
+        for node in self.nodes:
+            widgets = {name: _default(kind, options) for name, kind, options in _declared(object_info[node.kind]) if _is_widget(kind, options)}
+            inputs = {k: value(v) for k, v in {**widgets, **node.inputs}.items()}
+            prompt[str(node.id)] = {"class_type": node.kind, "inputs": inputs, "_meta": {"title": node.title or node.kind}}
+        return prompt
 
     def canvas(self, object_info: dict) -> dict:
         """The file that the canvas opens (litegraph 0.4); ``object_info`` is the host's answer to /object_info."""
@@ -93,6 +95,14 @@ def _is_widget(kind: object, options: dict) -> bool:
     return not options.get("forceInput") and (isinstance(kind, list) or kind in ("INT", "FLOAT", "STRING", "BOOLEAN", "COMBO"))
 
 
+def _default(kind: object, options: dict) -> object:
+    """What the canvas shows before a person changes it: the declared default, or the first choice of a list."""
+    if "default" in options:
+        return options["default"]
+    choices = kind if isinstance(kind, list) else options.get("options")
+    return choices[0] if choices else ""
+
+
 def _canvas_node(node: Node, info: dict, links: list[list], order: int) -> dict:
     inputs, values, rows = [], [], _declared(info)
     unknown = node.inputs.keys() - {name for name, _, _ in rows}
@@ -100,12 +110,12 @@ def _canvas_node(node: Node, info: dict, links: list[list], order: int) -> dict:
         raise ValueError(f"{node.kind} has no input {sorted(unknown)}")
     for name, kind, options in rows:
         widget = _is_widget(kind, options)
-        given = node.inputs.get(name, options.get("default"))
+        given = node.inputs.get(name, _default(kind, options) if _is_widget(kind, options) else None)
         wire = isinstance(given, Out)
         entry = {"name": name, "type": "COMBO" if isinstance(kind, list) else kind, "link": None}
         if widget:
             entry["widget"] = {"name": name}
-            values.append(options.get("default") if wire else given)
+            values.append(_default(kind, options) if wire else given)
             if options.get("control_after_generate"):
                 values.append("fixed")
             if options.get("image_upload") or options.get("audio_upload") or options.get("video_upload"):

@@ -210,3 +210,20 @@ def error_of(history: dict) -> str:
         if kind == "execution_interrupted":
             return "interrupted"
     return history["status"]["status_str"]
+
+
+def shipped(name: str, **changes: dict) -> dict:
+    """The API prompt of a shipped workflow; ``changes`` maps a node's class to inputs that replace its own."""
+    prompt = json.loads((PACK / "workflows" / "api" / f"{name}.json").read_text(encoding="utf-8"))
+    for node in prompt.values():
+        node["inputs"] |= changes.get(node["class_type"], {})
+    return prompt
+
+
+# What makes a shipped graph small enough for a processor: sizes, steps and exact numbers; the wiring stays.
+SMALL = {"width": 128, "height": 96, "frames": 17}
+QUICK = {
+    "LTX2VideoDataset": {"width": 128, "height": 96, "frames": 17},
+    "LTX2TrainSettings": {"steps": 6, "warmup": 2, "dtype": "float32", "checkpoint_every": 2, "validate_every": 3, "learning_rate": 1e-3},
+    **{kind: {**SMALL, "steps": 2} for kind in ("LTX2SampleT2V", "LTX2SampleI2V", "LTX2SampleS2V")},
+}

@@ -1,0 +1,85 @@
+"""The graphs that are shipped. ``tests/host/build_workflows.py`` writes their files."""
+
+from __future__ import annotations
+
+from .graph import Graph, Node, Out
+
+CHECKPOINT, TEXT_ENCODER, CLIPS = "ltx-2-19b-dev.safetensors", "gemma_3_12B_it.safetensors", "ltx2_clips"
+LORA = "my_first_lora"
+PROMPT = "A red circle moves right over a dark background, with a low tone."
+_HUB = "https://huggingface.co"
+_CHECKPOINT_MODEL = {"name": CHECKPOINT, "url": f"{_HUB}/Lightricks/LTX-2/resolve/main/{CHECKPOINT}", "directory": "checkpoints"}
+_GEMMA_MODEL = {
+    "name": TEXT_ENCODER, "url": f"{_HUB}/Comfy-Org/ltx-2/resolve/main/split_files/text_encoders/{TEXT_ENCODER}", "directory": "text_encoders",
+}  # fmt: skip
+
+
+def _loaders(graph: Graph) -> tuple[Node, Node]:
+    return (
+        graph.add("LTX2LoadCheckpoint", checkpoint=CHECKPOINT, models=(_CHECKPOINT_MODEL,)),
+        graph.add("LTX2LoadTextEncoder", text_encoder=TEXT_ENCODER, models=(_GEMMA_MODEL,)),
+    )
+
+
+def _show(graph: Graph, checkpoint: Out, latents: Out, name: str) -> None:
+    decoded = graph.add("LTX2Decode", checkpoint=checkpoint, latents=latents)
+    graph.add("SaveVideo", video=decoded.out(2), filename_prefix=f"ltx2/{name}", format="auto", codec="auto")
+
+
+def _prompts(graph: Graph, checkpoint: Out, text_encoder: Out) -> dict[str, Out]:
+    encode = {"checkpoint": checkpoint, "text_encoder": text_encoder}
+    positive = graph.add("LTX2EncodePrompt", prompt=PROMPT, title="Prompt", **encode)
+    negative = graph.add("LTX2EncodePrompt", prompt="", title="Negative prompt", **encode)
+    return {"positive": positive.out(), "negative": negative.out()}
+
+
+def first_lora() -> Graph:
+    graph = Graph(
+        "first_lora",
+        "## Your first LTX-2 LoRA\n1. Put 10 to 30 clips of 2 to 5 seconds into `input/ltx2_clips`, with a caption beside each (`clip.txt`).\n"
+        "2. Press Run. Captions and clips are encoded once, then the LoRA trains, then a video is made with it.\n"
+        "3. The LoRA lies in `models/loras`. Cancel at any time: the state is saved, and Run goes on from it.",
+    )
+    checkpoint, gemma = _loaders(graph)
+    dataset = graph.add("LTX2VideoDataset", folder=CLIPS, width=768, height=512, frames=49)
+    cache = graph.add("LTX2CacheDataset", dataset=dataset.out(), checkpoint=checkpoint.out(), text_encoder=gemma.out())
+    lora = graph.add("LTX2LoRASettings")
+    settings = graph.add("LTX2TrainSettings", steps=2000)
+    trained = graph.add(
+        "LTX2TrainLoRA", checkpoint=checkpoint.out(), cache=cache.out(), lora=lora.out(), settings=settings.out(), name=LORA
+    )  # fmt: skip
+    graph.add("SaveImage", images=trained.out(2), filename_prefix="ltx2/loss")
+    prompts = _prompts(graph, checkpoint.out(), gemma.out())
+    applied = graph.add("LTX2ApplyAdapters", checkpoint=checkpoint.out(), adapter_1=trained.out())
+    latents = graph.add("LTX2SampleT2V", checkpoint=applied.out(), **prompts, width=768, height=512, frames=49)
+    _show(graph, applied.out(), latents.out(), "first_lora")
+    return graph
+
+
+def _sampling(name: str, note: str, kind: str, **own) -> Graph:
+    graph = Graph(name, note)
+    checkpoint, gemma = _loaders(graph)
+    sources = {k: graph.add(*v[0], **v[1]).out() for k, v in own.items()}
+    adapter = graph.add("LTX2LoadAdapter", adapter=f"{LORA}.safetensors")
+    applied = graph.add("LTX2ApplyAdapters", checkpoint=checkpoint.out(), adapter_1=adapter.out())
+    prompts = _prompts(graph, checkpoint.out(), gemma.out())
+    latents = graph.add(kind, checkpoint=applied.out(), **prompts, **sources, width=768, height=512, frames=121)
+    _show(graph, applied.out(), latents.out(), name)
+    return graph
+
+
+def text_to_video() -> Graph:
+    return _sampling("text_to_video", "## Text to video with your LoRA\nChoose the LoRA at *Load LTX-2 Adapter*, write the prompt, press Run.", "LTX2SampleT2V")
+
+
+def image_to_video() -> Graph:
+    note = "## Image to video with your LoRA\nThe picture becomes the first frame. LoRAs trained with a first-frame probability above 0 follow it best."
+    return _sampling("image_to_video", note, "LTX2SampleI2V", image=(("LoadImage",), {"image": "example.png"}))
+
+
+def sound_to_video() -> Graph:
+    note = "## Sound to video with your LoRA\nThe sound stays as it is and is heard in the result; the picture is made for it."
+    return _sampling("sound_to_video", note, "LTX2SampleS2V", audio=(("LoadAudio",), {"audio": "example.wav"}))
+
+
+GRAPHS = (first_lora, text_to_video, image_to_video, sound_to_video)
