@@ -24,7 +24,7 @@ from .optim import make_optimizer, rate_at
 from .randomness import derive
 from .sampler import BucketSampler
 from .settings import RunConfig
-from .state import Checkpointer, Facts, TrainState, check_same_run
+from .state import Checkpointer, Facts, TrainState, check_same_run, tensors_digest
 from .step import EagerEngine, Engine, EngineFactory
 from .targets import Targets, choose
 from .validate import ValidationLoss, validation_loss
@@ -186,11 +186,11 @@ def _own(model: nn.Module) -> None:
 
 def _train(run: RunConfig, model: nn.Module, cache: DatasetCache, targets: Targets, checkpoints: Checkpointer, facts: Facts, state: TrainState | None,
            residency: Residency, reporter: Reporter, stop: StopSignal, validation: DatasetCache | None, adapter: Adapter | None,
-           engine: EngineFactory) -> None:  # fmt: skip
+           engine: EngineFactory, working_bytes: int) -> None:  # fmt: skip
     device = residency.device
     devices = [device.index or 0] if device.type == "cuda" else []
     _own(model)
-    with residency.use(model), torch.random.fork_rng(devices=devices):
+    with residency.use(model, working_bytes), torch.random.fork_rng(devices=devices):
         measure.reset_peak(device)
         dtype = model.proj_in.weight.dtype if run.train.dtype == "auto" else weight_dtype(run.train.dtype, device)
         with injected(model, run.lora, targets.modules, run.train.seed, dtype) as lora:
@@ -215,6 +215,7 @@ def train(
     validation: DatasetCache | None = None,
     adapter: Adapter | None = None,
     engine: EngineFactory = EagerEngine,
+    working_bytes: int = 0,
 ) -> TrainResult:
     """Train a LoRA on ``cache``; called again with the same ``directory`` it goes on, and a finished run is returned at once.
 
@@ -226,12 +227,13 @@ def train(
         validation: held-out clips; the first training clips when None.
         adapter: to continue from; its rank must be the run's.
         engine: how a step is run; see :class:`~ltx2core.train.step.Engine`.
+        working_bytes: memory to keep free on the device beside the base weights.
 
     Raises:
         Interrupted: ``stop`` was set; the state is saved.
         LTX2Error: the folder holds another run, a full disk, a loss that is not finite, no clips.
     """
-    facts = Facts.of(run, cache.digest, base, adapter.name if adapter else "")
+    facts = Facts.of(run, cache.digest, base, tensors_digest(adapter.state()) if adapter else "")
     checkpoints = Checkpointer(directory, run.train.keep_checkpoints)
     with torch.inference_mode(False), torch.enable_grad():
         checkpoints.clean()
@@ -243,6 +245,6 @@ def train(
         if state is None or state.step < run.train.steps:
             targets = choose(run.lora.targets, len(model.transformer_blocks), cache.has_audio)
             reporter.message(targets.message if state is None else f"The run goes on at step {state.step} of {run.train.steps}.")
-            _train(run, model, cache, targets, checkpoints, facts, state, residency, reporter, stop, validation, adapter, engine)
+            _train(run, model, cache, targets, checkpoints, facts, state, residency, reporter, stop, validation, adapter, engine, working_bytes)
             state, _ = checkpoints.newest()
         return _result(run, cache, checkpoints, state, name)

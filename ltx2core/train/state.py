@@ -50,6 +50,16 @@ class Facts:
         return {"settings": self.settings, "dataset": self.dataset, "base": self.base}
 
 
+def tensors_digest(tensors: Mapping[str, Tensor]) -> str:
+    """Content hash of named tensors."""
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        tensor = tensors[name].detach().to("cpu").contiguous()
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.flatten().view(torch.uint8).numpy())
+    return digest.hexdigest()
+
+
 def _steps_are_free(settings: TrainSettings) -> bool:
     """A constant rate does not depend on the end, so such a run can be made longer."""
     return settings.schedule == "constant"

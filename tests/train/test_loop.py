@@ -172,5 +172,7 @@ def test_continue_from_an_adapter(model, cache, tmp_path, surroundings):
     for module, (down, up) in first.adapter.layers.items():
         assert torch.equal(second.adapter.layers[module][0], down) and torch.equal(second.adapter.layers[module][1], up)
     assert second.validation[0].video == pytest.approx(first.validation[-1].video, rel=1e-6)
+    with pytest.raises(LTX2Error, match="holds another run: start was None"):
+        train(RUN, model, cache, directory=tmp_path / "a", adapter=loaded, **surroundings)
     with pytest.raises(LTX2Error, match="set rank to 2"):
         train(replace(RUN, lora=LoRASettings(rank=3)), model, cache, directory=tmp_path / "c", adapter=loaded, **surroundings)
