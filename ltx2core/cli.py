@@ -1,0 +1,95 @@
+"""python -m ltx2core: the same steps as on the canvas, from the command line."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from .errors import LTX2Error
+from .protocols import Interrupted
+
+
+def _inspect(arguments: argparse.Namespace) -> None:
+    from .checkpoint.inspect import describe, inspect_checkpoint
+
+    report = inspect_checkpoint(arguments.file)
+    print(json.dumps(report, indent=1, ensure_ascii=False) if arguments.json else describe(report))
+
+
+def _run(arguments: argparse.Namespace) -> None:
+    from .runfile import Runner, read_run
+    from .standalone import ConsoleReporter, PlainResidency, StopFlag
+
+    run = read_run(Path(arguments.run))
+    reporter = ConsoleReporter(Path(arguments.log) if arguments.log else None)
+    runner = Runner(run, PlainResidency(arguments.device), reporter, StopFlag().install())
+    try:
+        if arguments.command == "cache":
+            runner.cache()
+        if arguments.command in ("train", "run"):
+            result = runner.train()
+            reporter.message(f"{runner.adapter_path}: {result.steps} steps in {result.seconds:.0f} s.")
+        if arguments.command in ("sample", "run"):
+            for path in runner.sample():
+                reporter.message(str(path))
+    finally:
+        reporter.close()
+
+
+def _demo(arguments: argparse.Namespace) -> None:
+    from .demo import run_demo
+
+    run_demo(Path(arguments.out))
+
+
+def _tiny(arguments: argparse.Namespace) -> None:
+    from .tiny_base import write_tiny_models
+
+    checkpoint, text_encoder = write_tiny_models(Path(arguments.folder))
+    print(f"{checkpoint}\n{text_encoder}")
+
+
+_RUNS = {
+    "cache": "encode the clips and captions of a run file",
+    "train": "cache, then train, or go on with a run that was stopped",
+    "sample": "make the videos of a run file with its adapter",
+    "run": "cache, train and sample",
+}
+
+
+def parser() -> argparse.ArgumentParser:
+    main = argparse.ArgumentParser(prog="python -m ltx2core", description="Train LTX-2 LoRAs and sample with them.")
+    commands = main.add_subparsers(dest="command", required=True)
+    inspect = commands.add_parser("inspect", help="say what is in a checkpoint, by its header alone")
+    inspect.add_argument("file", type=Path)
+    inspect.add_argument("--json", action="store_true", help="for programs")
+    inspect.set_defaults(do=_inspect)
+    for name, text in _RUNS.items():
+        command = commands.add_parser(name, help=text)
+        command.add_argument("run", help="the run file, JSON")
+        command.add_argument("--device", help="cuda, cpu, mps; the best one by default")
+        command.add_argument("--log", help="append every event as a line of JSON to this file")
+        command.set_defaults(do=_run)
+    demo = commands.add_parser("demo", help="the whole path on made data and tiny models, without ComfyUI")
+    demo.add_argument("out", nargs="?", default="demo-out")
+    demo.set_defaults(do=_demo)
+    tiny = commands.add_parser("tiny", help="write tiny models in the real layout, for tests and tries")
+    tiny.add_argument("folder")
+    tiny.set_defaults(do=_tiny)
+    return main
+
+
+def main(argv: list[str] | None = None) -> int:
+    """0 when all went well, 1 for an error that is said in one sentence, 130 when stopped by a person."""
+    arguments = parser().parse_args(argv)
+    try:
+        arguments.do(arguments)
+    except Interrupted as stopped:
+        print(stopped, file=sys.stderr)
+        return 130
+    except LTX2Error as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0

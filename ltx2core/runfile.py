@@ -1,0 +1,179 @@
+"""A whole run as one JSON file: what is loaded, cached, trained and sampled. The same steps as the canvas graph."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from .cache.build import build_cache
+from .cache.dataset import DatasetCache
+from .cache.store import Store
+from .cache.text import cache_prompts, read_features
+from .checkpoint.adapter import Adapter, load_adapter, save_adapter
+from .checkpoint.combined import open_checkpoint
+from .data.scan import scan
+from .data.spec import DatasetSpec
+from .errors import LTX2Error
+from .media.audio import Waveform, decode_audio
+from .media.video import load_image
+from .media.write import write_video
+from .models.handle import Models, weight_dtype
+from .protocols import Reporter, Residency, StopSignal
+from .sample.decode import decode
+from .sample.modes import image_to_video, sound_to_video, text_to_video
+from .sample.settings import SampleSettings
+from .strict import from_dict
+from .text.source import TextEncoderSource, open_text_encoder
+from .train.loop import TrainResult, train
+from .train.loss_plot import draw_losses
+from .train.settings import LoRASettings, RunConfig, TrainSettings, read_record
+
+
+@dataclass(frozen=True)
+class SampleJob:
+    """One video to make.
+
+    name: of the file. image or sound: paths, at most one; without them it is text to video. strength: of the trained
+    adapter, 0 for the base alone. settings: those of :class:`SampleSettings`.
+    """
+
+    name: str
+    prompt: str
+    negative: str = ""
+    image: str = ""
+    sound: str = ""
+    strength: float = 1.0
+    settings: Mapping = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.image and self.sound:
+            raise LTX2Error(f"The sample {self.name} has an image and a sound; give one of them.")
+
+
+@dataclass(frozen=True)
+class RunFile:
+    """checkpoint, text_encoder, dataset folder: paths, relative ones beside the run file. output: where all results go."""
+
+    checkpoint: str
+    text_encoder: str
+    dataset: Mapping
+    output: str = "output"
+    name: str = "ltx2_lora"
+    weight_dtype: str = "auto"
+    validation_dataset: Mapping | None = None
+    lora: Mapping = field(default_factory=dict)
+    train: Mapping = field(default_factory=dict)
+    samples: tuple = ()
+
+    @property
+    def config(self) -> RunConfig:
+        return RunConfig(read_record(LoRASettings, self.lora, "lora"), read_record(TrainSettings, self.train, "train"))
+
+    @property
+    def jobs(self) -> tuple[SampleJob, ...]:
+        return tuple(from_dict(SampleJob, job, f"samples[{i}]") for i, job in enumerate(self.samples))
+
+
+def read_run(path: Path) -> RunFile:
+    """Read and check a run file; its relative paths are taken from its folder.
+
+    Raises:
+        LTX2Error: not JSON, an unknown key or a bad value; says which.
+    """
+    try:
+        raw = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise LTX2Error(f"The run file {path} cannot be read ({error}); give the path of a JSON file.") from error
+    run = from_dict(RunFile, raw, "run")
+
+    def beside(name: str) -> str:
+        return str(path.parent / Path(name).expanduser())
+
+    def dataset(spec: Mapping) -> dict:
+        return {**spec, "folder": beside(spec["folder"])} if "folder" in spec else dict(spec)
+
+    def job(value: Mapping) -> dict:
+        return {**value, **{k: beside(value[k]) for k in ("image", "sound") if value.get(k)}}
+
+    values = {**vars(run), "checkpoint": beside(run.checkpoint), "text_encoder": beside(run.text_encoder), "output": beside(run.output)}
+    values |= {"dataset": dataset(run.dataset), "samples": tuple(job(j) for j in run.samples)}
+    values["validation_dataset"] = None if run.validation_dataset is None else dataset(run.validation_dataset)
+    run = RunFile(**values)
+    _ = run.config, run.jobs, DatasetSpec.from_dict(run.dataset)
+    return run
+
+
+@dataclass
+class Runner:
+    """Carries out the parts of a run file; each part finds what earlier ones left on disk."""
+
+    run: RunFile
+    residency: Residency
+    reporter: Reporter
+    stop: StopSignal
+
+    def __post_init__(self) -> None:
+        self.output = Path(self.run.output)
+        checkpoint = open_checkpoint(self.run.checkpoint)
+        self.models = Models(checkpoint, weight_dtype(self.run.weight_dtype, self.residency.device))
+        self.text_encoder: TextEncoderSource = open_text_encoder(self.run.text_encoder)
+        self.services = {"residency": self.residency, "reporter": self.reporter, "stop": self.stop}
+
+    @property
+    def cache_dir(self) -> Path:
+        return self.output / "cache"
+
+    @property
+    def adapter_path(self) -> Path:
+        return self.output / f"{self.run.name}.safetensors"
+
+    def cache(self, dataset: Mapping | None = None) -> DatasetCache:
+        index = scan(DatasetSpec.from_dict(dataset or self.run.dataset), self.reporter)
+        return build_cache(index, self.models.checkpoint, self.text_encoder, self.cache_dir, **self.services)
+
+    def train(self) -> TrainResult:
+        """Caches, trains, and writes the adapter and ``loss.png``."""
+        cache = self.cache()
+        validation = None if self.run.validation_dataset is None else self.cache(self.run.validation_dataset)
+        result = train(
+            self.run.config, self.models.component("transformer"), cache, directory=self.output / "runs" / self.run.name, **self.services,
+            base=self.models.checkpoint.fingerprint("transformer"), name=self.run.name, validation=validation,
+        )  # fmt: skip
+        save_adapter(self.adapter_path, result.adapter)
+        draw_losses(result.history).save(self.output / "loss.png")
+        return result
+
+    def sample(self, adapter: Adapter | None = None) -> list[Path]:
+        """Makes every video of the run file with the trained adapter; returns their paths."""
+        jobs = self.run.jobs
+        prompts = list(dict.fromkeys(p for job in jobs for p in (job.prompt, job.negative)))
+        store = Store(self.cache_dir)
+        keys = cache_prompts(prompts, self.models.checkpoint, self.text_encoder, store, **self.services)
+        if adapter is None and any(job.strength for job in jobs):
+            adapter = load_adapter(self.adapter_path, self.models.checkpoint.family.name)
+        paths = []
+        for job in jobs:
+            models = self.models.with_adapters((adapter, job.strength)) if job.strength else self.models
+            positive, negative = read_features(store, keys[job.prompt]), read_features(store, keys[job.negative])
+            settings = SampleSettings.from_dict(job.settings)
+            latents = self._latents(job, models, settings, positive, negative)
+            clip = decode(latents, models, residency=self.residency, reporter=self.reporter)[0]
+            recipe = json.dumps({"prompt": job.prompt, "strength": job.strength, **settings.to_dict()}, ensure_ascii=False)
+            paths.append(write_video(self.output / f"{job.name}.mp4", clip.frames, clip.frame_rate, clip.waveform, {"comment": recipe}))
+        return paths
+
+    def _latents(self, job: SampleJob, models: Models, settings: SampleSettings, positive, negative):
+        if job.image:
+            return image_to_video(models, settings, load_image(job.image), positive, negative, **self.services)
+        if job.sound:
+            return sound_to_video(models, settings, _sound(job.sound), positive, negative, **self.services)
+        return text_to_video(models, settings, positive, negative, **self.services)
+
+
+def _sound(path: str) -> Waveform:
+    sound = decode_audio(path, rate=48000)
+    if sound is None:
+        raise LTX2Error(f"{Path(path).name} has no sound; give a sound file, or a video with sound.")
+    return sound
