@@ -54,7 +54,7 @@ class _Session:
         self.run, self.lora, self.cache, self.engine, self.device = run, lora, cache, engine, device
         self.validation_cache = validation or cache
         self.checkpoints, self.facts, self.reporter = checkpoints, facts, reporter
-        self.optimizer = make_optimizer(lora.parameters, run.train)
+        self.optimizer = make_optimizer(lora.parameters.values(), run.train)
         self.sampler = BucketSampler(cache, run.train.batch_size, run.train.seed)
         self.objective = Objective.of(run.train)
         self.step, self.seconds, self.peak = 0, 0.0, 0

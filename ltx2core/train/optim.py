@@ -7,17 +7,20 @@ smaller than 1/256 of a weight is lost when it is rounded to nearest: a float32 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
 from ..errors import LTX2Error
+from .flat import FlatParameters
 from .settings import TrainSettings
 
 BETAS = (0.9, 0.999)
 EPSILON = 1e-8
+# Numbers that are in float32 at one time while bf16 ones are updated.
+PIECE = 1 << 24
 
 
 def rate_at(settings: TrainSettings, step: int) -> float:
@@ -47,125 +50,109 @@ class Optimizer(Protocol):
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None: ...
 
 
-def _clip(gradients: list[Tensor], limit: float) -> Tensor:
-    """Scale float32 ``gradients`` in place so that their joint norm is at most ``limit`` (0: only measure)."""
-    norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
+def _clip(gradient: Tensor, limit: float) -> Tensor:
+    """Scale the float32 ``gradient`` in place so that its norm is at most ``limit`` (0: only measure). Returns the norm before."""
+    norm = torch.linalg.vector_norm(gradient)
     if limit > 0:
-        torch._foreach_mul_(gradients, (limit / (norm + 1e-6)).clamp(max=1.0))
+        gradient.mul_((limit / (norm + 1e-6)).clamp(max=1.0))
     return norm
 
 
-def _copy_into(targets: Mapping[str, Tensor], state: Mapping[str, Tensor], prefix: str) -> None:
+def _copy_into(targets: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> None:
     with torch.no_grad():
         for name, tensor in targets.items():
-            key = prefix + name
-            if key not in state or state[key].shape != tensor.shape:
-                raise LTX2Error(f"The saved optimizer state does not fit this run ({key}); start a new run in another folder.")
-            tensor.copy_(state[key])
+            if name not in state or state[name].shape != tensor.shape:
+                raise LTX2Error(f"The saved optimizer state does not fit this run ({name}); start a new run in another folder.")
+            tensor.copy_(state[name])
 
 
 class MasterAdamW:
     """torch's AdamW on a float32 copy of the parameters; float32 parameters are their own master."""
 
-    def __init__(self, parameters: Mapping[str, nn.Parameter], settings: TrainSettings):
+    def __init__(self, parameters: Iterable[nn.Parameter], settings: TrainSettings):
         self._limit, self._scale = settings.max_grad_norm, 1 / settings.accumulation
-        self._parameters = dict(parameters)
-        self._masters = {n: p if p.dtype == torch.float32 else nn.Parameter(p.detach().float()) for n, p in parameters.items()}
-        device = next(iter(self._parameters.values())).device
+        self._flat = FlatParameters(parameters)
+        self._apart = self._flat.values.dtype != torch.float32
+        self._master = nn.Parameter(self._flat.values.float())
+        self._master.grad = torch.zeros_like(self._master) if self._apart else self._flat.gradients
+        device, fast = self._master.device, self._master.device.type == "cuda"
         self._rate = torch.zeros((), device=device)
-        fast = device.type == "cuda"
         self._adam = torch.optim.AdamW(
-            self._masters.values(), lr=self._rate, betas=BETAS, eps=EPSILON, weight_decay=settings.weight_decay,
-            fused=fast or None, capturable=fast, foreach=None if fast else False,
-        )  # fmt: skip
-        for name, parameter in self._parameters.items():
-            parameter.grad = torch.zeros_like(parameter)
-            if self._masters[name] is not parameter:
-                self._masters[name].grad = torch.zeros_like(self._masters[name])
-        self._start_moments(device)
-
-    def _start_moments(self, device: torch.device) -> None:
-        """torch makes its state at the first step; made now, it has fixed addresses and can be loaded into."""
-        for master in self._masters.values():
-            self._adam.state[master] = {
-                "step": torch.zeros((), device=device),
-                "exp_avg": torch.zeros_like(master, requires_grad=False),
-                "exp_avg_sq": torch.zeros_like(master, requires_grad=False),
-            }
+            [self._master], lr=self._rate, betas=BETAS, eps=EPSILON, weight_decay=settings.weight_decay, fused=fast or None, capturable=fast
+        )
+        # torch makes its state at the first step; made now, it has fixed addresses and can be loaded into.
+        self._adam.state[self._master] = {
+            "step": torch.zeros((), device=device),
+            "exp_avg": torch.zeros_like(self._master, requires_grad=False),
+            "exp_avg_sq": torch.zeros_like(self._master, requires_grad=False),
+        }
 
     def set_rate(self, rate: float) -> None:
         self._rate.fill_(rate)
 
     @torch.no_grad()
     def step(self) -> Tensor:
-        own, masters = list(self._parameters.values()), list(self._masters.values())
-        apart = [(p, m) for p, m in zip(own, masters, strict=True) if p is not m]
-        if apart:
-            torch._foreach_copy_([m.grad for _, m in apart], [p.grad for p, _ in apart])
-        gradients = [m.grad for m in masters]
+        gradient = self._master.grad
+        if self._apart:
+            gradient.copy_(self._flat.gradients)
         if self._scale != 1:
-            torch._foreach_mul_(gradients, self._scale)
-        norm = _clip(gradients, self._limit)
+            gradient.mul_(self._scale)
+        norm = _clip(gradient, self._limit)
         self._adam.step()
-        if apart:
-            torch._foreach_copy_([p for p, _ in apart], [m for _, m in apart])
-        torch._foreach_zero_([p.grad for p in own])
+        if self._apart:
+            self._flat.values.copy_(self._master)
+        self._flat.gradients.zero_()
         return norm
 
-    def _named_state(self) -> dict[str, Tensor]:
-        moments = {f"{key}.{n}": t for n, m in self._masters.items() for key, t in self._adam.state[m].items()}
-        return moments | {f"master.{n}": m for n, m in self._masters.items() if m is not self._parameters[n]}
-
     def state_dict(self) -> dict[str, Tensor]:
-        return {k: t.detach() for k, t in self._named_state().items()}
+        state = dict(self._adam.state[self._master])
+        return state | {"master": self._master.detach()} if self._apart else state
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        _copy_into(self._named_state(), state, "")
+        _copy_into(self.state_dict(), state)
 
 
 class StochasticAdamW:
-    """AdamW with bf16 parameters and bf16 moments: 6 bytes a parameter, gradients aside; computed in float32."""
+    """AdamW with bf16 parameters and bf16 moments, 6 bytes a parameter, gradients aside; computed in float32, in pieces."""
 
-    def __init__(self, parameters: Mapping[str, nn.Parameter], settings: TrainSettings):
-        if any(p.dtype != torch.bfloat16 for p in parameters.values()):
-            raise LTX2Error("The optimizer adamw_bf16 needs an adapter in bf16; set dtype to bf16, or optimizer to adamw.")
+    def __init__(self, parameters: Iterable[nn.Parameter], settings: TrainSettings):
         self._limit, self._scale, self._decay = settings.max_grad_norm, 1 / settings.accumulation, settings.weight_decay
-        self._parameters = dict(parameters)
-        self._mean = {n: torch.zeros_like(p, requires_grad=False) for n, p in parameters.items()}
-        self._square = {n: torch.zeros_like(p, requires_grad=False) for n, p in parameters.items()}
-        device = next(iter(self._parameters.values())).device
-        self._rate, self._steps = torch.zeros((), device=device), torch.zeros((), device=device)
-        for parameter in self._parameters.values():
-            parameter.grad = torch.zeros_like(parameter)
+        self._flat = FlatParameters(parameters)
+        if self._flat.values.dtype != torch.bfloat16:
+            raise LTX2Error("The optimizer adamw_bf16 needs an adapter in bf16; set dtype to bf16, or optimizer to adamw.")
+        self._mean, self._square = torch.zeros_like(self._flat.values), torch.zeros_like(self._flat.values)
+        self._rate, self._steps = (torch.zeros((), device=self._mean.device) for _ in range(2))
 
     def set_rate(self, rate: float) -> None:
         self._rate.fill_(rate)
 
     @torch.no_grad()
     def step(self) -> Tensor:
-        gradients = [p.grad.float() * self._scale for p in self._parameters.values()]
-        norm = _clip(gradients, self._limit)
+        norm = torch.linalg.vector_norm(self._flat.gradients, dtype=torch.float32) * self._scale
+        factor = self._scale * (self._limit / (norm + 1e-6)).clamp(max=1.0) if self._limit > 0 else self._scale
         self._steps += 1
-        mean_scale, square_scale = 1 - BETAS[0] ** self._steps, 1 - BETAS[1] ** self._steps
-        for (name, parameter), gradient in zip(self._parameters.items(), gradients, strict=True):
-            mean = self._mean[name].float().lerp_(gradient, 1 - BETAS[0])
-            square = self._square[name].float().lerp_(gradient**2, 1 - BETAS[1])
-            change = (mean / mean_scale) / ((square / square_scale).sqrt() + EPSILON)
-            value = parameter.float() * (1 - self._rate * self._decay) - self._rate * change
-            for target, result in ((self._mean[name], mean), (self._square[name], square), (parameter, value)):
-                target.copy_(stochastic_round(result))
-            parameter.grad.zero_()
+        scales = 1 - BETAS[0] ** self._steps, 1 - BETAS[1] ** self._steps
+        for start in range(0, len(self._mean), PIECE):
+            self._update(slice(start, start + PIECE), factor, *scales)
+        self._flat.gradients.zero_()
         return norm
 
-    def _named_state(self) -> dict[str, Tensor]:
-        return {f"mean.{n}": t for n, t in self._mean.items()} | {f"square.{n}": t for n, t in self._square.items()} | {"steps": self._steps}
+    def _update(self, piece: slice, factor: Tensor | float, mean_scale: Tensor, square_scale: Tensor) -> None:
+        gradient = self._flat.gradients[piece].float() * factor
+        mean = self._mean[piece].float().lerp_(gradient, 1 - BETAS[0])
+        square = self._square[piece].float().lerp_(gradient**2, 1 - BETAS[1])
+        change = (mean / mean_scale) / ((square / square_scale).sqrt() + EPSILON)
+        value = self._flat.values[piece].float() * (1 - self._rate * self._decay) - self._rate * change
+        for target, result in ((self._mean, mean), (self._square, square), (self._flat.values, value)):
+            target[piece].copy_(stochastic_round(result))
 
     def state_dict(self) -> dict[str, Tensor]:
-        return dict(self._named_state())
+        return {"mean": self._mean, "square": self._square, "steps": self._steps}
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        _copy_into(self._named_state(), state, "")
+        _copy_into(self.state_dict(), state)
 
 
-def make_optimizer(parameters: Mapping[str, nn.Parameter], settings: TrainSettings) -> Optimizer:
+def make_optimizer(parameters: Iterable[nn.Parameter], settings: TrainSettings) -> Optimizer:
+    """Takes over the memory of ``parameters`` (see ``flat.py``): their addresses are fixed afterwards."""
     return StochasticAdamW(parameters, settings) if settings.optimizer == "adamw_bf16" else MasterAdamW(parameters, settings)
