@@ -59,6 +59,7 @@ def tiny_config(size: TinySize = TinySize()) -> dict:
             "positional_embedding_theta": 10000.0,
             "positional_embedding_max_pos": [20, 2048, 2048],
             "timestep_scale_multiplier": 1000,
+            "causal_temporal_positioning": True,
             "use_middle_indices_grid": True,
             "rope_type": "split",
             "frequencies_precision": "float64",

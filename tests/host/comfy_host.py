@@ -6,11 +6,9 @@ Used by the tests in this folder and by ``make demo``; no test framework is impo
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import socket
 import subprocess
-import sys
 import time
 import urllib.error
 import urllib.parse
@@ -18,62 +16,19 @@ import urllib.request
 from dataclasses import dataclass, field
 from pathlib import Path
 
-PACK = Path(__file__).resolve().parents[2]
+from comfy_events import EventStream
+from comfy_python import ENABLE, PACK, HostError, find_comfyui, has_gpu, host_environment, host_python
+
+__all__ = ["ENABLE", "PACK", "PACK_NAME", "ComfyHost", "HostError", "error_of", "find_comfyui", "host_environment", "host_python", "link_pack"]
+
 PACK_NAME = "ltx2-studio"
-_SHIM = Path(__file__).resolve().parent / "shim"
-_NEEDED = ("torch", "torchvision", "aiohttp", "safetensors", "transformers", "diffusers", "peft", "av", "sentencepiece")
-ENABLE = "set COMFYUI_PATH to a ComfyUI folder whose .venv has ComfyUI's requirements and this pack's requirements.txt"
-
-
-class HostError(RuntimeError):
-    """The host cannot be started, or a prompt failed; the message says what to do or what it said."""
-
-
-def find_comfyui() -> Path | None:
-    """COMFYUI_PATH, the ComfyUI whose custom_nodes this folder lies in, or ~/comfy/ComfyUI."""
-    candidates = [os.environ.get("COMFYUI_PATH"), PACK.parent.parent if PACK.parent.name == "custom_nodes" else None, Path.home() / "comfy" / "ComfyUI"]
-    for candidate in candidates:
-        if candidate and (Path(candidate) / "main.py").is_file() and (Path(candidate) / "comfy").is_dir():
-            return Path(candidate)
-    return None
-
-
-def _environment() -> dict[str, str]:
-    paths = [str(_SHIM), *filter(None, [os.environ.get("PYTHONPATH")])]
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "PYTHONUNBUFFERED": "1", "HF_HUB_OFFLINE": "1"}
-
-
-def _missing(python: str) -> list[str]:
-    """Modules that the host or the pack needs and this interpreter lacks."""
-    code = f"import importlib.util as u; print(' '.join(n for n in {_NEEDED!r} if u.find_spec(n) is None))"
-    done = subprocess.run([python, "-c", code], capture_output=True, text=True, env=_environment(), timeout=120)
-    return done.stdout.split() if done.returncode == 0 else ["a working Python"]
-
-
-def host_python(root: Path) -> str:
-    """COMFYUI_PYTHON, else the host folder's .venv or venv, else this interpreter.
-
-    Raises:
-        HostError: one line that says what to install.
-    """
-    folder = "Scripts" if os.name == "nt" else "bin"
-    name = "python.exe" if os.name == "nt" else "python"
-    candidates = [os.environ.get("COMFYUI_PYTHON"), *(root / v / folder / name for v in (".venv", "venv"))]
-    python = next((str(c) for c in candidates if c and Path(c).exists()), sys.executable)
-    if missing := _missing(python):
-        raise HostError(f"{python} lacks {', '.join(missing)}: run {python} -m pip install -r {root / 'requirements.txt'} -r {PACK / 'requirements.txt'}")
-    return python
+CLIENT = "ltx2-tests"
 
 
 def _free_port() -> int:
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
         return s.getsockname()[1]
-
-
-def _has_gpu(python: str) -> bool:
-    done = subprocess.run([python, "-c", "import torch; print(torch.cuda.is_available())"], capture_output=True, text=True, env=_environment())
-    return done.stdout.strip() == "True"
 
 
 def link_pack(base: Path) -> None:
@@ -108,10 +63,10 @@ class ComfyHost:
         command = [
             python, str(self.root / "main.py"), "--listen", "127.0.0.1", "--port", str(self.port), "--base-directory", str(self.base),
             "--database-url", f"sqlite:///{(self.base / 'user' / 'comfy.db').as_posix()}", "--disable-api-nodes", "--disable-auto-launch",
-            *([] if _has_gpu(python) else ["--cpu"]), *self.extra,
+            *([] if has_gpu(self.root) else ["--cpu"]), *self.extra,
         ]  # fmt: skip
         with self.log_path.open("w", encoding="utf-8") as log:
-            self._process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=_environment(), cwd=self.root)
+            self._process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=host_environment(), cwd=self.root)
         try:
             self._wait_until_up()
         except BaseException:
@@ -174,7 +129,7 @@ class ComfyHost:
     def object_info(self) -> dict:
         return self.get("/object_info")
 
-    def submit(self, prompt: dict, client_id: str = "ltx2-tests") -> str:
+    def submit(self, prompt: dict, client_id: str = CLIENT) -> str:
         return self.post("/prompt", {"prompt": prompt, "client_id": client_id})["prompt_id"]
 
     def history(self, prompt_id: str) -> dict | None:
@@ -197,6 +152,10 @@ class ComfyHost:
         if done["status"]["status_str"] != "success":
             raise HostError(f"The prompt failed: {error_of(done)}")
         return done["outputs"]
+
+    def events(self, client_id: str = CLIENT) -> EventStream:
+        """What the host tells ``client_id``; a context manager."""
+        return EventStream(self.port, client_id)
 
     def interrupt(self) -> None:
         self.post("/interrupt", {})

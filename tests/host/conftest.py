@@ -20,14 +20,13 @@ CHECKPOINT, TEXT_ENCODER, CLIPS = "ltx-2-19b-dev.safetensors", "gemma_3_12B_it.s
 
 @pytest.fixture(scope="session")
 def comfy_root():
-    root = find_comfyui()
-    if root is None:
-        pytest.skip(f"no ComfyUI found: {ENABLE}")
     try:
-        host_python(root)
+        if root := find_comfyui():
+            host_python(root)
+            return root
     except HostError as error:
         pytest.skip(str(error))
-    return root
+    pytest.skip(f"no ComfyUI found: {ENABLE}")
 
 
 def fill_base(base: Path) -> None:
