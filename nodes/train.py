@@ -119,7 +119,13 @@ class LTX2TrainLoRA(io.ComfyNode):
             file = f"{name}.safetensors"
             save_adapter(host.paths.loras_dir() / file, result.adapter)
             picture = torch.from_numpy(np.array(draw_losses(result.history))).float()[None] / 255
-            return io.NodeOutput(WeightedAdapter(result.adapter), file, picture, ui={"text": [_summary(file, result)]})
+            return io.NodeOutput(WeightedAdapter(result.adapter), file, picture, ui={"text": [_summary(file, result)], "ltx2_run": [_record(file, result)]})
+
+
+def _record(file: str, result) -> dict:
+    """What a program that queued the graph wants to know."""
+    losses = [{"step": v.step, "video": v.video, "audio": v.audio} for v in result.validation]
+    return {"adapter": file, "steps": result.steps, "seconds": result.seconds, "peak_bytes": result.peak_bytes, "validation": losses}
 
 
 def _summary(file: str, result) -> str:
