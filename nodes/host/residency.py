@@ -9,7 +9,8 @@ import comfy.model_management as management
 import torch
 from comfy.model_patcher import ModelPatcher
 
-# The manager holds only weak references, so a module carries its patcher and both live equally long.
+# The manager holds only weak references, so a module carries its patcher and both live equally long. They refer to each
+# other; the host collects such cycles after each prompt.
 _ATTRIBUTE = "_ltx2_patcher"
 
 
@@ -23,7 +24,8 @@ class _Box(torch.nn.Module):
 
 class HostResidency:
     def __init__(self) -> None:
-        self._held: list[torch.nn.Module] = []
+        # Modules of the open blocks, outermost first, each with the bytes it works in.
+        self._held: list[tuple[torch.nn.Module, int]] = []
 
     @property
     def device(self) -> torch.device:
@@ -36,17 +38,25 @@ class HostResidency:
 
     @contextmanager
     def use(self, module: torch.nn.Module, working_bytes: int = 0) -> Iterator[torch.nn.Module]:
-        """On the device inside the block. Modules of enclosing blocks are asked for again, so that none is evicted for another."""
-        self._held.append(module)
+        """On the device inside the block, beside the modules of all enclosing blocks."""
+        entry = (module, working_bytes)
+        self._held.append(entry)
         try:
-            # Weights moved under inference mode become inference tensors, which training cannot use.
-            with torch.inference_mode(False):
-                management.load_models_gpu([self._patcher(m) for m in dict.fromkeys(self._held)], memory_required=working_bytes)
-                # What the manager left behind on a tight card comes now, or fails with the host's own out-of-memory error.
-                module.to(self.device)
+            self._load_held()
             yield module
         finally:
-            self._held.remove(module)
+            self._held.remove(entry)
+
+    def _load_held(self) -> None:
+        """Enclosing blocks' modules are asked for again, since the manager may have moved them out to make room."""
+        modules = list(dict.fromkeys(m for m, _ in self._held))
+        working = sum(b for _, b in self._held)
+        # Weights moved under inference mode become inference tensors, which training cannot use.
+        with torch.inference_mode(False):
+            management.load_models_gpu([self._patcher(m) for m in modules], memory_required=working, force_full_load=True)
+            # With --novram the manager loads nothing whole, and plain modules cannot be streamed by it.
+            for module in modules:
+                module.to(self.device)
 
     def release(self, module: torch.nn.Module) -> None:
         patcher = module.__dict__.pop(_ATTRIBUTE, None)

@@ -1,5 +1,6 @@
 """One running ComfyUI a session, with tiny models and a folder of drawn clips in its places."""
 
+import shutil
 import sys
 from pathlib import Path
 
@@ -29,6 +30,12 @@ def comfy_root():
     pytest.skip(f"no ComfyUI found: {ENABLE}")
 
 
+@pytest.fixture(scope="session")
+def tiny_names():
+    """File names of the tiny checkpoint and the tiny text encoder."""
+    return CHECKPOINT, TEXT_ENCODER
+
+
 def fill_base(base: Path) -> None:
     """Tiny models under the names that the shipped workflows use."""
     for name in ("models/checkpoints", "models/text_encoders", "input"):
@@ -42,5 +49,6 @@ def fill_base(base: Path) -> None:
 def comfy(comfy_root, tmp_path_factory):
     base = tmp_path_factory.mktemp("comfy")
     fill_base(base)
+    shutil.copytree(HERE / "probe", base / "custom_nodes" / "ltx2_test_probe", ignore=shutil.ignore_patterns("__pycache__"))
     with ComfyHost(base, comfy_root) as host:
         yield host

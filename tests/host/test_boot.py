@@ -1,8 +1,13 @@
 """The pack loads in a real ComfyUI, every node is listed, and every input explains itself."""
 
+import importlib.util
+import inspect
+import json
 import re
+import subprocess
 
 import pytest
+from comfy_host import PACK, host_environment, host_python
 
 pytestmark = pytest.mark.host
 
@@ -11,6 +16,9 @@ NODES = {
     "LTX2TrainSettings", "LTX2TrainLoRA", "LTX2SampleT2V", "LTX2SampleI2V", "LTX2SampleS2V", "LTX2LoadAdapter", "LTX2ApplyAdapters",
     "LTX2Decode", "LTX2FromNativeLatent", "LTX2ToNativeLatent", "LTX2ToNativeConditioning",
 }  # fmt: skip
+
+
+HEAVY = {"diffusers", "transformers", "peft", "torchao", "lycoris", "av"}
 
 
 @pytest.fixture(scope="session")
@@ -37,3 +45,23 @@ def test_every_input_and_output_has_a_tooltip(info):
         silent += [f"{name}.{o}" for o, tip in zip(node["output_name"], node.get("output_tooltips") or [None] * len(node["output_name"]), strict=True) if not tip]
         assert node["description"] and node["category"].startswith("LTX-2/")
     assert not silent
+
+
+def test_loading_and_listing_bring_in_no_heavy_library(comfy_root):
+    """In the host's Python; what the host has loaded by itself does not count."""
+    command = [host_python(comfy_root), str(PACK / "tests" / "host" / "import_pack.py"), str(comfy_root), str(PACK)]
+    done = subprocess.run(command, capture_output=True, text=True, encoding="utf-8", env=host_environment(), timeout=300)
+    assert done.returncode == 0, done.stderr[-2000:]
+    seen = json.loads(done.stdout.splitlines()[-1])
+    assert seen["by_import"] == ["the_pack"]
+    assert not HEAVY & set(seen["by_listing"])
+    assert set(seen["nodes"]) == NODES
+
+
+def test_pack_is_importable_without_comfyui():
+    spec = importlib.util.spec_from_file_location("pack_alone", PACK / "__init__.py", submodule_search_locations=[str(PACK)])
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    assert (PACK / module.WEB_DIRECTORY).is_dir() and inspect.iscoroutinefunction(module.comfy_entrypoint)
+    # Two ways of listing nodes would make the host ignore this one.
+    assert not hasattr(module, "NODE_CLASS_MAPPINGS")
