@@ -21,6 +21,9 @@ $(VENV)/.ready: requirements.txt .ci/constraints.txt pyproject.toml
 	$(BIN)/python -m pip install -q --disable-pip-version-check $(CONSTRAINT) -r requirements.txt "pytest>=8"
 	$(BIN)/python -c "open('$(VENV)/.ready', 'w').close()"
 
+demo: $(VENV)/.ready
+	$(BIN)/python tests/host/demo.py $(OUT)
+
 test: $(VENV)/.ready
 	$(BIN)/python -m pytest -q
 

@@ -20,7 +20,7 @@ from .tiny_base import write_tiny_models
 NAME = "demo_lora"
 PROMPT = "A green square moves up over a dark background, with a middle tone."
 SIZE = {"width": 128, "height": 96, "frames": 17}
-TRAIN = {"steps": 200, "warmup": 10, "batch_size": 2, "learning_rate": 2e-3, "dtype": "float32", "checkpoint_every": 100, "validate_every": 50}
+TRAIN = {"steps": 200, "warmup": 10, "batch_size": 2, "learning_rate": 5e-3, "dtype": "float32", "checkpoint_every": 100, "validate_every": 50}
 SAMPLE = {**SIZE, "steps": 8, "seed": 7, "video_cfg": 2.0}
 CHECKPOINT, TEXT_ENCODER = "ltx-2-19b-dev.safetensors", "gemma_3_12B_it.safetensors"
 

@@ -13,7 +13,11 @@ from .media.audio import Waveform
 from .media.write import write_video
 
 _RATE = 48000
-_COLOURS = {"red": (220, 50, 40), "green": (60, 190, 80), "blue": (50, 90, 220), "yellow": (235, 205, 60), "purple": (160, 60, 190)}
+# Two looks: the tiny base learns the bright one, so that the dark one is new to it.
+_LOOKS = {
+    "dark": ((10, 60), {"red": (220, 50, 40), "green": (60, 190, 80), "blue": (50, 90, 220), "yellow": (235, 205, 60), "purple": (160, 60, 190)}),
+    "bright": ((150, 230), {"black": (20, 20, 20), "cyan": (40, 200, 210), "orange": (235, 130, 30), "pink": (230, 120, 170), "brown": (120, 75, 40)}),
+}
 _SHAPES = ("circle", "square", "triangle")
 _MOVES = {"right": (1, 0), "left": (-1, 0), "down": (0, 1), "up": (0, -1)}
 
@@ -41,7 +45,7 @@ _FORMS = (
 )
 
 
-def _draw(form: _Form, shape: str, colour: str, move: str, background: int, phase: float) -> torch.Tensor:
+def _draw(form: _Form, shape: str, fill: tuple[int, int, int], move: str, background: int, phase: float) -> torch.Tensor:
     frames = []
     count = round(form.seconds * form.frame_rate)
     dx, dy = _MOVES[move]
@@ -54,11 +58,11 @@ def _draw(form: _Form, shape: str, colour: str, move: str, background: int, phas
         pen = ImageDraw.Draw(image)
         box = (x - radius, y - radius, x + radius, y + radius)
         if shape == "circle":
-            pen.ellipse(box, fill=_COLOURS[colour])
+            pen.ellipse(box, fill=fill)
         elif shape == "square":
-            pen.rectangle(box, fill=_COLOURS[colour])
+            pen.rectangle(box, fill=fill)
         else:
-            pen.regular_polygon((x, y, radius), 3, fill=_COLOURS[colour])
+            pen.regular_polygon((x, y, radius), 3, fill=fill)
         frames.append(np.asarray(image))
     return torch.from_numpy(np.stack(frames))
 
@@ -72,7 +76,7 @@ def _tone(form: _Form, shape: str, phase: float) -> Waveform | None:
     return Waveform(samples.float().expand(form.channels, -1).contiguous(), _RATE)
 
 
-def write_demo_clips(folder: str | Path, seed: int = 0, count: int = 8) -> list[Path]:
+def write_demo_clips(folder: str | Path, seed: int = 0, count: int = 8, look: str = "dark") -> list[Path]:
     """Write ``count`` clips with captions beside them; the same seed gives the same clips, seconds in all.
 
     Moving shapes (the tone's pitch belongs to the shape): 24, 25 and 30 frames a second, one mono, one silent, one
@@ -81,13 +85,14 @@ def write_demo_clips(folder: str | Path, seed: int = 0, count: int = 8) -> list[
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     random, paths = np.random.default_rng(seed), []
+    (darkest, brightest), colours = _LOOKS[look]
     for i in range(count):
         form = _FORMS[i % len(_FORMS)]
-        shape, colour = str(random.choice(_SHAPES)), str(random.choice(list(_COLOURS)))
-        move, background, phase = str(random.choice(list(_MOVES))), int(random.integers(10, 60)), float(random.random())
+        shape, colour = str(random.choice(_SHAPES)), str(random.choice(list(colours)))
+        move, background, phase = str(random.choice(list(_MOVES))), int(random.integers(darkest, brightest)), float(random.random())
         path = folder / f"clip_{i:03d}.mp4"
-        write_video(path, _draw(form, shape, colour, move, background, phase), form.frame_rate, _tone(form, shape, phase))
+        write_video(path, _draw(form, shape, colours[colour], move, background, phase), form.frame_rate, _tone(form, shape, phase))
         sound = "without sound" if not form.channels else f"with a {('low', 'middle', 'high')[_SHAPES.index(shape)]} tone"
-        path.with_suffix(".txt").write_text(f"A {colour} {shape} moves {move} over a dark background, {sound}.\n", encoding="utf-8")
+        path.with_suffix(".txt").write_text(f"A {colour} {shape} moves {move} over a {look} background, {sound}.\n", encoding="utf-8")
         paths.append(path)
     return paths
