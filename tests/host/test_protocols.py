@@ -49,6 +49,7 @@ def test_each_evicts_the_other_under_pressure(probe):
         pytest.skip("on a CPU nothing is ever evicted for room; run this on a GPU")
     assert seen["theirs"] == seen["ours"] == seen["theirs_again"] != "cpu"
     assert seen["theirs_evicted"] == seen["ours_evicted"] == "cpu"
+    assert seen["outer"]["device"] == seen["theirs"] and not seen["outer"]["inference_weights"]
 
 
 def test_progress_arrives_with_prompt_node_metrics_and_preview(comfy):

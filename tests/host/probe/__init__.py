@@ -82,8 +82,13 @@ def pressure(**_):
     seen = {"device": device.type, "theirs": place(theirs)["device"]}
     with residency.use(ours, working_bytes=whole):
         seen |= {"ours": place(ours)["device"], "theirs_evicted": place(theirs)["device"]}
-    management.load_models_gpu([patcher], memory_required=whole)
+    management.free_memory(whole, device)
+    management.load_models_gpu([patcher])
     seen |= {"theirs_again": place(theirs)["device"], "ours_evicted": place(ours)["device"]}
+    with residency.use(ours):
+        # Outer blocks keep their modules, however much an inner one needs.
+        with residency.use(torch.nn.Linear(8, 8), working_bytes=whole):
+            seen["outer"] = place(ours)
     residency.release(ours)
     return seen
 
