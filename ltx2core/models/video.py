@@ -1,28 +1,18 @@
-"""Pictures to normalised latents and back, tiled when large."""
+"""Pictures to normalised latents and back."""
 
 from __future__ import annotations
-
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
+from ..errors import LTX2Error
 from ..geometry import LTX2_COMPRESSION
+from .vae_memory import PLAIN, Tiling, VaeMemory, decode_pixels, encode_mean
 
 # The largest activation of the encoder is 4 x the pixels' channels at full time and quarter side, doubled by the
 # convolution's copy; measured as bytes of one element times this many elements a pixel.
 _ENCODE_ELEMENTS_PER_PIXEL = 40
 _DECODE_ELEMENTS_PER_PIXEL = 60
-
-
-@dataclass(frozen=True)
-class Tiling:
-    """Tiles in pixels: side of a tile and how much neighbours share. A picture within one tile is not cut."""
-
-    size: int = 512
-    overlap: int = 64
-    frames: int = 64
-    frame_overlap: int = 16
 
 
 def encode_working_bytes(frames: int, height: int, width: int, dtype: torch.dtype = torch.bfloat16) -> int:
@@ -49,35 +39,38 @@ def denormalise(vae: nn.Module, latents: Tensor) -> Tensor:
     return latents * std + mean
 
 
-def encode_video(vae: nn.Module, pixels: Tensor) -> Tensor:
+def encode_video(vae: nn.Module, pixels: Tensor, memory: VaeMemory = PLAIN) -> Tensor:
     """Normalised latents, the mean of the posterior.
 
     Args:
         pixels: [B, 3, F, H, W] in [-1, 1]; F = 8k+1, H and W multiples of 32.
+        memory: how to save memory.
 
     Returns:
         [B, 128, F', H', W'] in the VAE's dtype.
+
+    Raises:
+        LTX2Error: a size that the VAE does not take.
     """
+    time, space = LTX2_COMPRESSION.time, LTX2_COMPRESSION.space
+    frames, height, width = pixels.shape[2:]
+    if (frames - 1) % time or height % space or width % space:
+        raise LTX2Error(f"The video VAE takes {time}k+1 frames and sides of multiples of {space} pixels, not {frames} frames of {width}x{height}.")
     dtype = next(vae.parameters()).dtype
-    return normalise(vae, vae.encode(pixels.to(dtype), return_dict=False)[0].mode())
+    return normalise(vae, encode_mean(vae, pixels.to(dtype), memory)).to(dtype)
 
 
-def decode_video_latents(vae: nn.Module, latents: Tensor, tiling: Tiling | None = None) -> Tensor:
+def decode_video_latents(vae: nn.Module, latents: Tensor, tiling: Tiling | None = None, memory: VaeMemory | None = None) -> Tensor:
     """Pictures float32 [B, 3, F, H, W] in about [-1, 1] of normalised latents [B, 128, F', H', W'].
 
     Args:
         tiling: decode in overlapping tiles, blended linearly; needed when the whole does not fit in memory.
+        memory: all settings, in place of ``tiling``.
+
+    Raises:
+        LTX2Error: a decoder that wants a timestep, which no VAE of LTX-2 has.
     """
+    if vae.decoder.timestep_scale_multiplier is not None:
+        raise LTX2Error("This video VAE's decoder wants a timestep; LTX-2's does not. Choose an LTX-2 checkpoint.")
     latents = denormalise(vae, latents.to(next(vae.parameters()).dtype))
-    if tiling is not None:
-        vae.enable_tiling(
-            tile_sample_min_height=tiling.size, tile_sample_min_width=tiling.size, tile_sample_min_num_frames=tiling.frames,
-            tile_sample_stride_height=tiling.size - tiling.overlap, tile_sample_stride_width=tiling.size - tiling.overlap,
-            tile_sample_stride_num_frames=tiling.frames - tiling.frame_overlap,
-        )  # fmt: skip
-        vae.use_framewise_decoding = latents.shape[2] > tiling.frames // LTX2_COMPRESSION.time
-    try:
-        return vae.decode(latents, return_dict=False)[0].float()
-    finally:
-        vae.use_framewise_decoding = False
-        vae.use_tiling = False
+    return decode_pixels(vae, latents, memory or VaeMemory(tiling=tiling)).float()

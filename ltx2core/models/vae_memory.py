@@ -1,0 +1,113 @@
+"""How the video VAE saves memory: what is cut, and along which axis."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import LTX2Error
+from ..geometry import LTX2_COMPRESSION
+from .conv_pieces import PIECE_BYTES, convs_in_pieces
+from .roll import encode_rolling
+from .tiles import blended
+
+
+@dataclass(frozen=True)
+class Tiling:
+    """Square tiles in pixels: a tile's side and how much neighbours share at least, both multiples of 32."""
+
+    size: int = 512
+    overlap: int = 64
+
+    def __post_init__(self) -> None:
+        cell = LTX2_COMPRESSION.space
+        if self.size % cell or self.overlap % cell or not 0 <= self.overlap < self.size or self.size < 2 * cell:
+            raise LTX2Error(
+                f"VAE tiles of {self.size} pixels overlapping by {self.overlap} do not fit the VAE's cells; give multiples of {cell}, "
+                f"a tile of at least {2 * cell} and an overlap smaller than the tile."
+            )
+
+    @property
+    def cells(self) -> tuple[int, int]:
+        """Side and overlap in latent cells."""
+        return self.size // LTX2_COMPRESSION.space, self.overlap // LTX2_COMPRESSION.space
+
+
+@dataclass(frozen=True)
+class VaeMemory:
+    """Settings of the video VAE, from the least change to the most.
+
+    Attributes:
+        batch_size: clips at once.
+        slicing: one clip at a time, whatever ``batch_size`` says.
+        patch_conv: convolutions with a large input run in pieces of time. Same numbers to rounding.
+        temporal_roll: the clip streams through, some frames at a time; memory no longer grows with its length.
+            Same numbers to rounding.
+        tiling: pictures larger than a tile are cut. The numbers differ near a tile's edge, because there a tile does
+            not see its neighbours; a larger overlap makes this less.
+    """
+
+    batch_size: int = 4
+    slicing: bool = False
+    patch_conv: bool = False
+    temporal_roll: bool = False
+    tiling: Tiling | None = None
+    piece_bytes: int = PIECE_BYTES
+
+    def __post_init__(self) -> None:
+        if self.batch_size < 1 or self.piece_bytes < 1:
+            raise LTX2Error(f"vae_batch_size {self.batch_size} and pieces of {self.piece_bytes} bytes must be at least 1.")
+
+    @property
+    def clips_at_once(self) -> int:
+        return 1 if self.slicing else self.batch_size
+
+
+PLAIN = VaeMemory()
+
+
+@contextmanager
+def _pieces(module: nn.Module, memory: VaeMemory) -> Iterator[None]:
+    if memory.patch_conv:
+        with convs_in_pieces(module, memory.piece_bytes):
+            yield
+    else:
+        yield
+
+
+def _tiled(function: Callable[[Tensor], Tensor], source: Tensor, memory: VaeMemory, source_cell: int, target_cell: int) -> Tensor:
+    if memory.tiling is None:
+        return function(source)
+    size, overlap = memory.tiling.cells
+    return blended(function, source, (size, size), (overlap, overlap), source_cell=source_cell, target_cell=target_cell)
+
+
+def encode_mean(vae: nn.Module, pixels: Tensor, memory: VaeMemory = PLAIN) -> Tensor:
+    """The posterior's mean, not normalised: [B, 3, F, H, W] in [-1, 1] -> [B, C, F', H', W']."""
+    channels = vae.latents_mean.numel()
+
+    def encode(tile: Tensor) -> Tensor:
+        if memory.temporal_roll:
+            moments = encode_rolling(vae.encoder, tile, piece_bytes=memory.piece_bytes if memory.patch_conv else None)
+        else:
+            with _pieces(vae.encoder, memory):
+                moments = vae.encoder(tile)
+        return moments[:, :channels]
+
+    groups = pixels.split(memory.clips_at_once)
+    return torch.cat([_tiled(encode, group, memory, LTX2_COMPRESSION.space, 1) for group in groups])
+
+
+def decode_pixels(vae: nn.Module, latents: Tensor, memory: VaeMemory = PLAIN) -> Tensor:
+    """[B, C, F', H', W'], not normalised, -> [B, 3, F, H, W] in about [-1, 1]."""
+
+    def decode(tile: Tensor) -> Tensor:
+        with _pieces(vae.decoder, memory):
+            return vae.decoder(tile)
+
+    groups = latents.split(memory.clips_at_once)
+    return torch.cat([_tiled(decode, group, memory, 1, LTX2_COMPRESSION.space) for group in groups])
