@@ -56,7 +56,7 @@ class LTX2TrainSettings(io.ComfyNode):
                 io.Float.Input("learning_rate", default=1e-4, min=0.0, max=1.0, step=1e-6, round=1e-9, tooltip="How far each step goes. 1e-4 is a good start; halve it when the loss jumps."),
                 io.Int.Input("warmup", default=50, min=0, max=100_000, tooltip="Steps over which the learning rate rises from 0. 50 is enough for a LoRA."),
                 io.Int.Input("batch_size", default=1, min=1, max=64, tooltip="Clips a pass. Memory grows with it; 2 gives a calmer loss."),
-                io.Int.Input("seed", default=42, min=0, max=2**32 - 1, tooltip="Order of clips, noise and noise levels. The same seed on the same machine gives the same LoRA."),
+                io.Int.Input("seed", default=42, min=0, max=2**32 - 1, control_after_generate=False, tooltip="Order of clips, noise and noise levels. The same seed on the same machine gives the same LoRA."),
                 io.Float.Input("first_frame_probability", default=0.0, min=0.0, max=1.0, step=0.05, tooltip="Share of samples whose first frame is given clean, so that the LoRA also serves image-to-video. 0.3 to 0.5 for that, 0 for text-to-video alone."),
                 io.Float.Input("audio_weight", default=1.0, min=0.0, max=100.0, step=0.05, tooltip="Weight of the sound's loss. 0 trains the picture alone."),
                 io.Float.Input("caption_dropout", default=0.0, min=0.0, max=1.0, step=0.05, tooltip="Share of samples trained with the empty prompt. 0.05 to 0.1 helps a style that shall always be there."),

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 
 # Rough sizes of what the canvas draws, so that nodes do not overlap.
 _COLUMN, _ROW, _TITLE, _GAP = 420, 26, 60, 60
+# The canvas gives whole numbers of these names a second widget, unless the node says otherwise.
+_SEEDS = ("seed", "noise_seed")
 _TALL_WIDGETS = {"STRING": 90}
 
 
@@ -116,7 +118,7 @@ def _canvas_node(node: Node, info: dict, links: list[list], order: int) -> dict:
         if widget:
             entry["widget"] = {"name": name}
             values.append(_default(kind, options) if wire else given)
-            if options.get("control_after_generate"):
+            if options.get("control_after_generate", kind == "INT" and name in _SEEDS):
                 values.append("fixed")
             if options.get("image_upload") or options.get("audio_upload") or options.get("video_upload"):
                 values.append("image" if options.get("image_upload") else None)
