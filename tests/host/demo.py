@@ -91,12 +91,11 @@ def in_comfyui(out: Path, root: Path) -> dict:
 
 def main(out: Path) -> int:
     out.mkdir(parents=True, exist_ok=True)
-    root = find_comfyui()
     try:
-        if root is not None:
+        if (root := find_comfyui()) is not None:
             host_python(root)
     except HostError as error:
-        print(f"ComfyUI at {root} cannot be used: {error}")
+        print(f"ComfyUI cannot be used: {error}")
         root = None
     if root is None:
         print(f"No usable ComfyUI was found, so the library runs alone ({ENABLE}).")

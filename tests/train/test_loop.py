@@ -79,7 +79,7 @@ from ltx2core.cache.dataset import DatasetCache
 from ltx2core.checkpoint.combined import open_checkpoint
 from ltx2core.models.build import load_transformer
 from ltx2core.standalone import ConsoleReporter, PlainResidency, StopFlag
-torch.set_num_threads(1)
+torch.set_num_threads({threads})
 model = load_transformer(open_checkpoint({file!r}), dtype=torch.float32)
 run = test_loop.replace(test_loop.RUN, train=test_loop.replace(test_loop.RUN.train, steps=100000))
 test_loop.train(run, model, DatasetCache.load(Path({manifest!r})), directory=Path({directory!r}),
@@ -89,8 +89,8 @@ test_loop.train(run, model, DatasetCache.load(Path({manifest!r})), directory=Pat
 
 def test_a_killed_run_goes_on_bit_for_bit(model, tiny_file, cache, tmp_path, surroundings):
     directory, here = tmp_path / "killed", Path(__file__).resolve()
-    code = KILLED.format(root=str(here.parents[2]), tests=str(here.parent), file=str(tiny_file), manifest=str(cache.save()), directory=str(directory))
-    process = subprocess.Popen([sys.executable, "-c", code], env=os.environ | {"OMP_NUM_THREADS": "1"}, stderr=subprocess.PIPE)
+    code = KILLED.format(root=str(here.parents[2]), tests=str(here.parent), file=str(tiny_file), manifest=str(cache.save()), directory=str(directory), threads=torch.get_num_threads())
+    process = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE)
     end = time.monotonic() + 90
     while not list(directory.glob("state-*.safetensors")) and time.monotonic() < end and process.poll() is None:
         time.sleep(0.05)
