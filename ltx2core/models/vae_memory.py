@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import LTX2Error
-from ..geometry import LTX2_COMPRESSION
+from ..geometry import LTX2_COMPRESSION, pixel_frames
 from .conv_pieces import PIECE_BYTES, convs_in_pieces
-from .roll import encode_rolling
+from .roll import decode_rolling, encode_rolling
 from .tiles import blended
 
 
@@ -102,10 +102,23 @@ def encode_mean(vae: nn.Module, pixels: Tensor, memory: VaeMemory = PLAIN) -> Te
     return torch.cat([_tiled(encode, group, memory, LTX2_COMPRESSION.space, 1) for group in groups])
 
 
+def _laid(pieces: Iterator[Tensor], latent_frames: int) -> Tensor:
+    """Pieces of pixels end to end; into one tensor at once, because a list of them beside their sum would take twice as much."""
+    out, done = None, 0
+    for piece in pieces:
+        if out is None:
+            out = piece.new_empty(*piece.shape[:2], pixel_frames(latent_frames), *piece.shape[3:])
+        out[:, :, done : done + piece.shape[2]] = piece
+        done += piece.shape[2]
+    return out
+
+
 def decode_pixels(vae: nn.Module, latents: Tensor, memory: VaeMemory = PLAIN) -> Tensor:
     """[B, C, F', H', W'], not normalised, -> [B, 3, F, H, W] in about [-1, 1]."""
 
     def decode(tile: Tensor) -> Tensor:
+        if memory.temporal_roll:
+            return _laid(decode_rolling(vae.decoder, tile, piece_bytes=memory.piece_bytes if memory.patch_conv else None), tile.shape[2])
         with _pieces(vae.decoder, memory):
             return vae.decoder(tile)
 

@@ -6,8 +6,9 @@ import torch
 from ltx2core.errors import LTX2Error
 from ltx2core.models.conv_pieces import causal_convs, convs_in_pieces
 from ltx2core.models.roll import encode_rolling
+from ltx2core.models.tiles import spans
 from ltx2core.models.vae_memory import Tiling, VaeMemory
-from ltx2core.models.video import encode_video
+from ltx2core.models.video import decode_video_latents, encode_video
 
 pytestmark = pytest.mark.usefixtures("no_gradients")
 
@@ -58,7 +59,7 @@ def test_short_clips_roll_too(frames, vae, pixels, plain):
     torch.testing.assert_close(rolled, plain[:, :, : rolled.shape[2]], atol=2e-5, rtol=0)
 
 
-def test_the_roll_holds_nine_frames_and_patch_conv_the_asked_bytes(vae, pixels):
+def test_the_roll_holds_eight_frames_and_patch_conv_the_asked_bytes(vae, pixels):
     """What the layers were really given, seen from outside."""
     seen = {"frames": 0, "bytes": 0}
 
@@ -75,7 +76,7 @@ def test_the_roll_holds_nine_frames_and_patch_conv_the_asked_bytes(vae, pixels):
     for hook in hooks:
         hook.remove()
     assert peaks["plain"]["frames"] == 25 + 1 + 2  # the doubled first frame, and the kernel's two
-    assert peaks["temporal_roll"]["frames"] == 9 + 1 + 2
+    assert peaks["temporal_roll"]["frames"] == 8 + 1 + 2
     assert peaks["patch_conv a frame at a time"]["frames"] == 3
     frame = 128 * 8 * 16 * 4
     assert peaks["patch_conv"]["bytes"] <= max(2**16, 3 * frame) < peaks["plain"]["bytes"]
@@ -176,12 +177,66 @@ def test_sizes_that_the_vae_does_not_take_are_refused(shape, vae):
         encode_video(vae, torch.zeros(shape))
 
 
-def test_a_roll_of_a_wrong_chunk_or_of_an_encoder_that_looks_ahead_is_refused(vae, pixels):
-    with pytest.raises(LTX2Error, match="multiple of 8"):
-        encode_rolling(vae.encoder, pixels, chunk=4)
-    vae.encoder.is_causal = False
-    try:
-        with pytest.raises(LTX2Error, match="looks ahead"):
-            encode_rolling(vae.encoder, pixels)
-    finally:
-        vae.encoder.is_causal = True
+@pytest.mark.parametrize("chunk", [1, 5, 100])
+def test_any_chunk_rolls(chunk, vae, pixels, plain):
+    means = encode_rolling(vae.encoder, pixels, chunk)[:, :-1]
+    torch.testing.assert_close(means, vae.encoder(pixels)[:, : means.shape[1]], atol=2e-5, rtol=0)
+
+
+def test_an_encoder_that_looks_ahead_rolls(vae, pixels, monkeypatch):
+    """Delays of both ends: not LTX-2's encoder, but the stages say that they can."""
+    monkeypatch.setattr(vae.encoder, "is_causal", False)
+    whole = vae.encoder(pixels, causal=False)
+    torch.testing.assert_close(encode_rolling(vae.encoder, pixels)[:, :128], whole[:, :128], atol=2e-5, rtol=0)
+
+
+def test_noise_in_the_layers_is_refused(vae, pixels, monkeypatch):
+    monkeypatch.setattr(vae.encoder.mid_block.resnets[0], "per_channel_scale1", torch.zeros(128, 1, 1))
+    with pytest.raises(LTX2Error, match="temporal roll off"):
+        encode_rolling(vae.encoder, pixels)
+
+
+@pytest.mark.parametrize("frames", [1, 2, 3, 14])
+@pytest.mark.parametrize("name", EXACT)
+def test_decoding_is_exact_to_rounding(name, frames, vae):
+    latents = torch.randn(1, 128, frames, 2, 3, generator=torch.Generator().manual_seed(frames))
+    whole = decode_video_latents(vae, latents)
+    assert whole.shape == (1, 3, 8 * frames - 7, 64, 96)
+    torch.testing.assert_close(decode_video_latents(vae, latents, memory=EXACT[name]), whole, atol=5e-5, rtol=0)
+
+
+def test_a_rolled_decoder_never_holds_the_whole_clip(vae):
+    """At the end every layer hands on what it had kept; the later layers must still get it in small pieces."""
+    most = {}
+
+    def look(conv, args):
+        most[conv] = max(most.get(conv, 0), args[0].shape[2])
+
+    convs = causal_convs(vae.decoder)
+    hooks = [layer.conv.register_forward_pre_hook(look) for layer in convs]
+    decode_video_latents(vae, torch.randn(1, 128, 30, 2, 2), memory=VaeMemory(temporal_roll=True))
+    for hook in hooks:
+        hook.remove()
+    assert most[convs[-1].conv] <= 8 + 2 + 1 and max(most.values()) <= 8 + 3
+
+
+@pytest.mark.parametrize("rows", [5, 9, 29])
+def test_tiled_decoding_of_any_rest(rows, vae):
+    """One row more than whole tiles: a tile of one row would have nothing to reflect. Far from the seams it is exact."""
+    latents = torch.randn(1, 128, 1, rows, 2, generator=torch.Generator().manual_seed(rows))
+    whole, tiled = (decode_video_latents(vae, latents, memory=VaeMemory(tiling=t)) for t in (None, Tiling(512, 0)))
+    assert tiled.shape == whole.shape
+    tiles = spans(rows, 16, 0)
+    seams = {row for tile in tiles for row in tile} - {0, rows}
+    far = [r for r in range(rows) if all(abs(r + 0.5 - s) > 7 for s in seams)]
+    off = (tiled - whole).abs().amax((0, 1, 2, 4)).reshape(rows, 32).amax(1)
+    assert far and off[far].max() <= 5e-5
+    assert not seams or off.max() > 1e-2
+
+
+def test_tiles_and_roll_together(vae):
+    latents = torch.randn(2, 128, 4, 5, 6, generator=torch.Generator().manual_seed(1))
+    tiles = Tiling(96, 32)
+    whole = decode_video_latents(vae, latents, memory=VaeMemory(tiling=tiles))
+    both = decode_video_latents(vae, latents, memory=VaeMemory(tiling=tiles, temporal_roll=True, slicing=True))
+    torch.testing.assert_close(both, whole, atol=5e-5, rtol=0)

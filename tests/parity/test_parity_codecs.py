@@ -6,17 +6,29 @@ from official_cases import CONNECTOR_VALID
 
 from ltx2core.models.audio import denormalise, encode_audio, normalise
 from ltx2core.models.mel import log_mel
+from ltx2core.models.vae_memory import VaeMemory
 from ltx2core.models.video import decode_video_latents, encode_video
 
 
-@torch.no_grad()
-def test_video_encoder(cases, component, close):
-    close(encode_video(component("video_vae"), cases.pixels()), "video_vae.encoded")
+# Whatever saves memory without cutting the picture must give the official numbers too.
+EXACT = {
+    "plain": VaeMemory(),
+    "patch_conv": VaeMemory(patch_conv=True, piece_bytes=2**14),
+    "temporal_roll": VaeMemory(temporal_roll=True),
+    "slicing": VaeMemory(slicing=True),
+}
 
 
 @torch.no_grad()
-def test_video_decoder(cases, component, close):
-    decoded = decode_video_latents(component("video_vae"), cases.video_latents())
+@pytest.mark.parametrize("memory", EXACT.values(), ids=EXACT)
+def test_video_encoder(memory, cases, component, close):
+    close(encode_video(component("video_vae"), cases.pixels(), memory), "video_vae.encoded")
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("memory", EXACT.values(), ids=EXACT)
+def test_video_decoder(memory, cases, component, close):
+    decoded = decode_video_latents(component("video_vae"), cases.video_latents(), memory=memory)
     close(decoded[:, :, list(cases.DECODED_FRAMES)], "video_vae.decoded")
 
 
