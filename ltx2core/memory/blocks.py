@@ -1,0 +1,104 @@
+"""One function for all blocks of the transformer, so that it is compiled once; and its recomputed form for training."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from ..models.forward import BlockInputs
+from .quantize import dequantised
+from .stores import Tensors, WeightStore
+
+BlockCall = Callable[..., tuple[Tensor, Tensor]]
+
+
+class BlockProgram:
+    """Runs any block on given weights. All blocks have the same structure, so one block's code serves for all."""
+
+    def __init__(self, block: nn.Module, compiled: bool):
+        # Not a submodule of anything: only its code is used, its parameters are replaced at every call.
+        self._block = block
+        self._call: BlockCall = torch.compile(self._run, dynamic=False) if compiled else self._run
+
+    def _run(self, frozen: Tensors, adapter: Tensors, hidden: Tensor, audio_hidden: Tensor, inputs: dict) -> tuple[Tensor, Tensor]:
+        weights = {**dequantised(frozen, hidden.dtype), **adapter}
+        return functional_call(self._block, weights, (), {"hidden_states": hidden, "audio_hidden_states": audio_hidden, **inputs})
+
+    def __call__(self, frozen: Tensors, adapter: Tensors, hidden: Tensor, audio_hidden: Tensor, inputs: BlockInputs) -> tuple[Tensor, Tensor]:
+        return self._call(frozen, adapter, hidden, audio_hidden, vars(inputs))
+
+
+@dataclass(frozen=True)
+class _Place:
+    """What the recomputed form of one block needs in backward."""
+
+    program: BlockProgram
+    store: WeightStore
+    index: int
+    names: tuple[str, ...]
+    inputs: BlockInputs
+    ahead: Sequence[int]
+    behind: Sequence[int]
+
+    def run(self, following: Sequence[int], hidden: Tensor, audio_hidden: Tensor, adapter: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        frozen = self.store.acquire(self.index, following)
+        return self.program(frozen, dict(zip(self.names, adapter, strict=True)), hidden, audio_hidden, self.inputs)
+
+
+class _Recomputed(torch.autograd.Function):
+    """Keeps a block's inputs only; backward runs the block again, with its weights brought back for just that time.
+
+    torch's own checkpoint would hold the streamed weights in the graph that it rebuilds.
+    """
+
+    @staticmethod
+    def forward(ctx, place: _Place, hidden: Tensor, audio_hidden: Tensor, *adapter: Tensor):
+        ctx.place = place
+        ctx.save_for_backward(hidden, audio_hidden, *adapter)
+        with torch.no_grad():
+            out = place.run(place.ahead, hidden, audio_hidden, adapter)
+        place.store.release(place.index)
+        return out
+
+    @staticmethod
+    def backward(ctx, *towards: Tensor):
+        place = ctx.place
+        hidden, audio_hidden, *adapter = (t.detach().requires_grad_() for t in ctx.saved_tensors)
+        with torch.enable_grad():
+            out = place.run(place.behind, hidden, audio_hidden, adapter)
+        pairs = [(o, t) for o, t in zip(out, towards, strict=True) if t is not None]
+        gradients = torch.autograd.grad([o for o, _ in pairs], (hidden, audio_hidden, *adapter), [t for _, t in pairs], allow_unused=True)
+        place.store.release(place.index)
+        return None, *gradients
+
+
+class BlockRunnerFor:
+    """A ``runner`` for ``models.forward.denoise``: blocks from a store, ``kept`` of them without recompute.
+
+    The last blocks are the kept ones: their activations live shortest.
+    """
+
+    def __init__(self, program: BlockProgram, store: WeightStore, adapters: Sequence[dict[str, nn.Parameter]], kept: int = 0):
+        self._program, self._store, self._adapters, self._kept = program, store, adapters, kept
+        self._count = len(adapters)
+
+    def __call__(self, index: int, block: nn.Module, hidden: Tensor, audio_hidden: Tensor, inputs: BlockInputs) -> tuple[Tensor, Tensor]:
+        adapter = self._adapters[index]
+        ahead = range(index + 1, self._count)
+        if torch.is_grad_enabled() and index < self._count - self._kept:
+            behind = range(index - 1, -1, -1)
+            # After the last block backward begins with it again, and after the first the next step's forward.
+            place = _Place(
+                self._program, self._store, index, tuple(adapter), inputs,
+                ahead or range(index - 1, -1, -1), behind or range(1, self._count),
+            )  # fmt: skip
+            # The first block's inputs need no gradient; autograd must still see that the adapter does.
+            return _Recomputed.apply(place, hidden, audio_hidden, *adapter.values())
+        frozen = self._store.acquire(index, ahead)
+        out = self._program(frozen, adapter, hidden, audio_hidden, inputs)
+        self._store.release(index)
+        return out

@@ -1,0 +1,148 @@
+"""Fast steps of training: compiled blocks, quantised or streamed weights, and the whole step as one CUDA graph."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from ..errors import LTX2Error
+from ..models.forward import BlockRunner
+from ..train.batch import StepInputs
+from ..train.objective import Objective
+from ..train.step import StepLosses, training_step
+from .blocks import BlockProgram, BlockRunnerFor
+from .quantize import quantise_block
+from .stores import ResidentStore, RingStore, WeightStore
+
+PRECISIONS = ("bf16", "int8", "fp8")
+_WARM_UP = 2
+# cuDNN's is the fastest on Hopper, flash everywhere else; the plain one always works.
+_ATTENTION = [SDPBackend.CUDNN_ATTENTION, SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
+
+
+@dataclass(frozen=True)
+class MemorySettings:
+    """How the base lies in memory and how a step is run.
+
+    precision: of the blocks' frozen weights. streamed: how many blocks lie in pinned host memory (0: none). slots: device
+    buffers for streamed blocks. kept: blocks whose activations are kept instead of recomputed. compiled: blocks through
+    torch.compile. captured: the step as a CUDA graph (resident weights only).
+    """
+
+    precision: str = "bf16"
+    streamed: int = 0
+    slots: int = 3
+    kept: int = 0
+    compiled: bool = True
+    captured: bool = True
+
+    def __post_init__(self) -> None:
+        if self.precision not in PRECISIONS:
+            raise LTX2Error(f"precision is {self.precision!r}; choose one of {', '.join(PRECISIONS)}.")
+        if min(self.streamed, self.kept) < 0 or self.slots < 2:
+            raise LTX2Error("streamed and kept must be at least 0 and slots at least 2; correct them.")
+
+
+def adapter_parameters(block: nn.Module) -> dict[str, nn.Parameter]:
+    return {n: p for n, p in block.named_parameters() if p.requires_grad}
+
+
+def make_store(blocks: Sequence[nn.Module], settings: MemorySettings, device: torch.device) -> WeightStore:
+    """The frozen weights of ``blocks`` as ``settings`` ask, block by block: there is never a second full copy.
+
+    The blocks' own frozen parameters are emptied when another form of them is kept; ``blocks`` then only serve as code.
+    """
+    plain = settings.precision == "bf16" and not settings.streamed
+    tensors = []
+    for block in blocks:
+        tensors.append(quantise_block(block, settings.precision))
+        if not plain:
+            # Moved one by one, so that the device never holds both forms of more than one block.
+            if settings.streamed:
+                tensors[-1] = {n: t.to("cpu") for n, t in tensors[-1].items()}
+            for parameter in block.parameters():
+                if not parameter.requires_grad:
+                    parameter.data = parameter.data.new_empty(0)
+    if not settings.streamed:
+        return ResidentStore(tensors)
+    resident = range(min(settings.streamed, len(blocks)), len(blocks))
+    return RingStore(tensors, device, settings.slots, resident)
+
+
+class FastEngine:
+    """An engine of ``train.loop``: see :class:`ltx2core.train.step.Engine`."""
+
+    def __init__(self, model: nn.Module, objective: Objective, device: torch.device, settings: MemorySettings):
+        self._model, self._objective, self._device, self._settings = model, objective, device, settings
+        blocks = list(model.transformer_blocks)
+        store = make_store(blocks, settings, device)
+        program = BlockProgram(blocks[0], settings.compiled)
+        adapters = [adapter_parameters(b) for b in blocks]
+        self._runner: BlockRunner = BlockRunnerFor(program, store, adapters, settings.kept)
+        self._captured = settings.captured and device.type == "cuda" and not settings.streamed
+        self._graphs: dict[tuple, _Graph] = {}
+
+    def _step(self, inputs: StepInputs) -> StepLosses:
+        losses = training_step(self._model, inputs, self._objective, self._runner)
+        losses.total.backward()
+        return losses.detached()
+
+    def __call__(self, inputs: StepInputs) -> StepLosses:
+        with sdpa_kernel(_ATTENTION, set_priority=True):
+            if not self._captured:
+                return self._step(inputs.to(self._device, non_blocking=True))
+            key = inputs.signature
+            if key not in self._graphs:
+                self._graphs[key] = _Graph(self._step, inputs.to(self._device), self._trainable())
+            return self._graphs[key].replay(inputs)
+
+    def _trainable(self) -> list[nn.Parameter]:
+        return [p for p in self._model.parameters() if p.requires_grad]
+
+    def evaluate(self, inputs: StepInputs) -> StepLosses:
+        with torch.no_grad(), sdpa_kernel(_ATTENTION, set_priority=True):
+            return training_step(self._model, inputs.to(self._device), self._objective, self._runner)
+
+
+class _Graph:
+    """One captured step. Gradients are added to the parameters' own, whose addresses must not change afterwards."""
+
+    def __init__(self, step, inputs: StepInputs, parameters: Sequence[nn.Parameter]):
+        self._inputs = inputs.map(torch.clone)
+        kept = [None if p.grad is None else p.grad.clone() for p in parameters]
+        for parameter in parameters:
+            if parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
+        side = torch.cuda.Stream()
+        side.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(side):
+            for _ in range(_WARM_UP):
+                step(self._inputs)
+        torch.cuda.current_stream().wait_stream(side)
+        self._graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(self._graph):
+            self._losses = step(self._inputs)
+        # Warming up added to the gradients; capturing only recorded.
+        with torch.no_grad():
+            for parameter, before in zip(parameters, kept, strict=True):
+                parameter.grad.zero_() if before is None else parameter.grad.copy_(before)
+
+    def replay(self, inputs: StepInputs) -> StepLosses:
+        for name, tensor in self._inputs.tensors().items():
+            tensor.copy_(inputs.tensors()[name], non_blocking=True)
+        self._graph.replay()
+        return StepLosses(*(t.clone() for t in vars(self._losses).values()))
+
+
+def fast_engine(settings: MemorySettings):
+    """An engine factory for ``train.loop.train``."""
+
+    def make(model: nn.Module, objective: Objective, device: torch.device, checkpointing: bool) -> FastEngine:
+        chosen = settings if checkpointing else MemorySettings(**{**vars(settings), "kept": len(model.transformer_blocks)})
+        return FastEngine(model, objective, device, chosen)
+
+    return make

@@ -1,0 +1,73 @@
+"""Frozen weights in 8 bits: one scale a row, dequantised where they are used."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import LTX2Error
+
+# Largest value of the stored type; a row's largest weight is put there.
+FORMATS = {"int8": (torch.int8, 127.0), "fp8": (torch.float8_e4m3fn, 448.0)}
+
+
+@dataclass(frozen=True)
+class QuantisedWeight:
+    """values [out, in] int8 or float8; scale [out, 1] bfloat16's precision in float32; the weight is values * scale."""
+
+    values: Tensor
+    scale: Tensor
+
+    def dequantise(self, dtype: torch.dtype) -> Tensor:
+        return self.values.to(dtype) * self.scale.to(dtype)
+
+
+def quantise(weight: Tensor, kind: str) -> QuantisedWeight:
+    """Symmetric, one scale a row: round(w / s) with s = max|row| / largest.
+
+    Raises:
+        LTX2Error: an unknown kind.
+    """
+    if kind not in FORMATS:
+        raise LTX2Error(f"The precision {kind!r} is not known; choose one of {', '.join(FORMATS)}.")
+    dtype, largest = FORMATS[kind]
+    scale = (weight.float().abs().amax(dim=1, keepdim=True) / largest).clamp(min=1e-12)
+    # The scale is used in bfloat16 beside the weights, so the values are rounded for that scale.
+    scale = scale.to(torch.bfloat16).float().clamp(min=1e-12)
+    values = (weight.float() / scale).clamp(-largest, largest)
+    return QuantisedWeight(values.round().to(dtype) if kind == "int8" else values.to(dtype), scale)
+
+
+def is_quantisable(name: str, parameter: Tensor) -> bool:
+    """Whether a block's parameter may be stored in 8 bits: the weights of its linears, not norms, biases, tables, adapters."""
+    return parameter.ndim == 2 and name.endswith(".weight") and "lora_" not in name and "norm" not in name
+
+
+def quantise_block(block: nn.Module, kind: str) -> dict[str, Tensor]:
+    """Tensors of one block's frozen weights under flat names: "x.weight" plain, or "x.weight" with "x.weight::scale"."""
+    tensors = {}
+    for name, parameter in block.named_parameters():
+        if parameter.requires_grad:
+            continue
+        if kind != "bf16" and is_quantisable(name, parameter):
+            quantised = quantise(parameter.data, kind)
+            tensors[name], tensors[name + SCALE] = quantised.values, quantised.scale.to(torch.bfloat16)
+        else:
+            tensors[name] = parameter.data
+    return tensors
+
+
+SCALE = "::scale"
+
+
+def dequantised(tensors: dict[str, Tensor], dtype: torch.dtype) -> dict[str, Tensor]:
+    """The weights in ``dtype`` under the module's own names; plain ones are passed on."""
+    weights = {}
+    for name, tensor in tensors.items():
+        if name.endswith(SCALE):
+            continue
+        scale = tensors.get(name + SCALE)
+        weights[name] = tensor if scale is None else tensor.to(dtype) * scale.to(dtype)
+    return weights

@@ -1,0 +1,122 @@
+"""Where the frozen weights of the blocks lie while a step runs: on the device, or in host memory behind a ring of buffers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+Tensors = dict[str, Tensor]
+_ALIGN = 256  # bytes; what the fastest copies and matrix kernels want
+
+
+class WeightStore(Protocol):
+    def acquire(self, index: int, following: Sequence[int]) -> Tensors:
+        """Block ``index``'s tensors on the device, ready for the current stream; ``following`` are wanted next."""
+        ...
+
+    def release(self, index: int) -> None:
+        """The current stream has been given all work that reads block ``index``."""
+        ...
+
+
+@dataclass
+class ResidentStore:
+    """All blocks on the device."""
+
+    blocks: list[Tensors]
+
+    def acquire(self, index: int, following: Sequence[int] = ()) -> Tensors:
+        return self.blocks[index]
+
+    def release(self, index: int) -> None:
+        """Nothing to do."""
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """Places of a block's tensors in one flat buffer of bytes."""
+
+    places: dict[str, tuple[int, torch.Size, torch.dtype]]
+    nbytes: int
+
+    @classmethod
+    def of(cls, tensors: Tensors) -> _Layout:
+        places, offset = {}, 0
+        for name, tensor in tensors.items():
+            places[name] = (offset, tensor.shape, tensor.dtype)
+            offset += -(-tensor.nbytes // _ALIGN) * _ALIGN
+        return cls(places, offset)
+
+    def views(self, flat: Tensor) -> Tensors:
+        return {n: flat[o : o + s.numel() * d.itemsize].view(d).view(s) for n, (o, s, d) in self.places.items()}
+
+
+@dataclass
+class _Slot:
+    flat: Tensor
+    views: Tensors
+    block: int = -1
+    ready: torch.cuda.Event = field(default_factory=torch.cuda.Event)
+    done: torch.cuda.Event = field(default_factory=torch.cuda.Event)
+
+
+class RingStore:
+    """Blocks in pinned host memory, copied ahead on a stream of their own into ``slots`` device buffers.
+
+    Nothing is ever copied back, since the weights are frozen. All blocks must have one layout. ``resident`` blocks stay
+    on the device for good.
+    """
+
+    def __init__(self, blocks: Sequence[Tensors], device: torch.device, slots: int = 3, resident: Sequence[int] = ()):
+        self._layout = _Layout.of(blocks[0])
+        self._resident = {i: {n: t.to(device) for n, t in blocks[i].items()} for i in resident}
+        self._host: dict[int, Tensor] = {}
+        for i, tensors in enumerate(blocks):
+            if i not in self._resident:
+                self._host[i] = self._pack(tensors)
+        self._slots = []
+        for _ in range(min(slots, len(self._host))):
+            flat = torch.empty(self._layout.nbytes, dtype=torch.uint8, device=device)
+            self._slots.append(_Slot(flat, self._layout.views(flat)))
+        self._stream = torch.cuda.Stream(device)
+
+    def _pack(self, tensors: Tensors) -> Tensor:
+        flat = torch.empty(self._layout.nbytes, dtype=torch.uint8, pin_memory=True)
+        for name, view in self._layout.views(flat).items():
+            view.copy_(tensors[name])
+        return flat
+
+    def _slot_of(self, index: int, keep: Sequence[int]) -> _Slot:
+        """The slot that holds ``index``, filled now when none does; never one whose block is in ``keep``."""
+        for slot in self._slots:
+            if slot.block == index:
+                return slot
+        slot = next(s for s in self._slots if s.block not in keep)
+        with torch.cuda.stream(self._stream):
+            self._stream.wait_event(slot.done)
+            slot.flat.copy_(self._host[index], non_blocking=True)
+            slot.ready.record(self._stream)
+        slot.block = index
+        return slot
+
+    def acquire(self, index: int, following: Sequence[int] = ()) -> Tensors:
+        ahead = [i for i in following if i not in self._resident][: len(self._slots) - 1]
+        if index in self._resident:
+            for i, nxt in enumerate(ahead):
+                self._slot_of(nxt, ahead[:i])
+            return self._resident[index]
+        wanted = [index, *(a for a in ahead if a != index)]
+        slot = self._slot_of(index, wanted)
+        slot.ready.wait(torch.cuda.current_stream())
+        for nxt in wanted[1:]:
+            self._slot_of(nxt, wanted)
+        return slot.views
+
+    def release(self, index: int) -> None:
+        for slot in self._slots:
+            if slot.block == index:
+                slot.done.record(torch.cuda.current_stream())

@@ -1,0 +1,103 @@
+"""Each faster path computes the plain one's losses and gradients, in float32 on the CPU."""
+
+import pytest
+import torch
+
+from ltx2core.checkpoint.combined import open_checkpoint
+from ltx2core.cache.dataset import Sample
+from ltx2core.memory.engine import FastEngine, MemorySettings
+from ltx2core.memory.quantize import FORMATS, dequantised, quantise, quantise_block
+from ltx2core.memory.stores import ResidentStore
+from ltx2core.models.build import load_transformer
+from ltx2core.tiny import write_tiny_checkpoint
+from ltx2core.train.batch import prepare
+from ltx2core.train.lora import injected
+from ltx2core.train.objective import Objective
+from ltx2core.train.settings import LoRASettings, TrainSettings
+from ltx2core.train.step import EagerEngine
+from ltx2core.train.targets import choose
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory):
+    return open_checkpoint(write_tiny_checkpoint(tmp_path_factory.mktemp("m") / "tiny.safetensors"))
+
+
+def samples(sound=True):
+    generator = torch.Generator().manual_seed(torch.seed() % 2**31)
+    make = lambda *shape: torch.randn(*shape, generator=generator).bfloat16()  # noqa: E731
+    return [Sample(str(i), make(128, 2, 2, 3), make(8, 9, 16) if sound else None, make(16, 64), make(16, 64), 25.0, "b") for i in range(2)]
+
+
+def losses_and_gradients(engine, lora, inputs):
+    for p in lora.parameters.values():
+        p.grad = None
+    losses = engine(inputs)
+    return losses, {n: p.grad.clone() for n, p in lora.parameters.items()}
+
+
+def relative(a, b):
+    return max(((a[n] - b[n]).norm() / b[n].norm().clamp(min=1e-12)).item() for n in b)
+
+
+@pytest.mark.parametrize("kept", [0, 1, 2])
+@pytest.mark.parametrize("case", ["audio_video", "silent", "first_frame"])
+def test_equals_the_plain_step(file, kept, case):
+    model = load_transformer(file, dtype=torch.float32)
+    train = TrainSettings(first_frame_probability=1.0 if case == "first_frame" else 0.0)
+    with injected(model, LoRASettings(rank=4, alpha=4), choose("audio_video", 2, True).modules, 0, torch.float32) as lora:
+        with torch.no_grad():
+            for parameter in lora.parameters.values():
+                parameter.normal_(0, 0.1)
+        inputs = prepare(samples(case != "silent"), 3, train, torch.float32)
+        plain, expected = losses_and_gradients(EagerEngine(model, Objective.of(train), CPU, True), lora, inputs)
+        engine = FastEngine(model, Objective.of(train), CPU, MemorySettings(kept=kept, compiled=False))
+        ours, gradients = losses_and_gradients(engine, lora, inputs)
+        assert abs(ours.total - plain.total) <= 1e-5 * plain.total
+        assert relative(gradients, expected) <= 1e-5
+        assert torch.allclose(engine.evaluate(inputs).total, plain.total, rtol=1e-5)
+
+
+@pytest.mark.parametrize("kind", list(FORMATS))
+def test_quantised_step_equals_the_plain_step_on_the_rounded_weights(file, kind):
+    model, rounded = load_transformer(file, dtype=torch.float32), load_transformer(file, dtype=torch.float32)
+    with torch.no_grad():
+        for block in rounded.transformer_blocks:
+            for name, weight in dequantised(quantise_block(block, kind), torch.float32).items():
+                block.get_parameter(name).copy_(weight)
+    train, results = TrainSettings(), []
+    inputs = prepare(samples(), 3, train, torch.float32)
+    for m, make in ((rounded, lambda m: EagerEngine(m, Objective.of(train), CPU, True)), (model, lambda m: FastEngine(m, Objective.of(train), CPU, MemorySettings(kind, compiled=False)))):
+        for p in m.parameters():
+            p.requires_grad_(False)
+        with injected(m, LoRASettings(rank=4, alpha=4), choose("audio_video", 2, True).modules, 0, torch.float32) as lora:
+            generator = torch.Generator().manual_seed(5)
+            with torch.no_grad():
+                for parameter in lora.parameters.values():
+                    parameter.copy_(0.1 * torch.randn(parameter.shape, generator=generator))
+            results.append(losses_and_gradients(make(m), lora, inputs))
+    (plain, expected), (ours, gradients) = results
+    assert abs(ours.total - plain.total) <= 1e-5 * plain.total
+    assert relative(gradients, expected) <= 1e-5
+
+
+def test_rounding_error_is_at_most_half_a_step():
+    weight = torch.randn(64, 96)
+    error = (quantise(weight, "int8").dequantise(torch.float32) - weight).abs()
+    # Half a step of 1/127 of a row's largest weight, and the bfloat16 scale's own 2^-8.
+    assert (error <= weight.abs().amax(1, keepdim=True) * (0.5 / 127 + 2**-8)).all()
+
+
+def test_only_the_weights_of_linears_are_quantised(file):
+    block = load_transformer(file, dtype=torch.float32).transformer_blocks[0]
+    tensors = quantise_block(block, "int8")
+    small = {n for n, t in tensors.items() if t.dtype == torch.int8}
+    assert small == {n for n, m in ((f"{k}.weight", m) for k, m in block.named_modules()) if n in dict(block.named_parameters()) and n.endswith("weight") and block.get_parameter(n).ndim == 2}
+    assert all("norm" not in n and "scale_shift_table" not in n for n in small)
+
+
+def test_resident_store_hands_out_what_it_was_given():
+    blocks = [{"w": torch.ones(2)}, {"w": torch.zeros(2)}]
+    assert ResidentStore(blocks).acquire(1, [])["w"] is blocks[1]["w"]
