@@ -68,8 +68,10 @@ def decode_video_latents(vae: nn.Module, latents: Tensor, tiling: Tiling | None 
         memory: all settings, in place of ``tiling``.
 
     Raises:
-        LTX2Error: a decoder that wants a timestep, which no VAE of LTX-2 has.
+        LTX2Error: a side of one cell, or a decoder that wants a timestep, which no VAE of LTX-2 has.
     """
+    if min(latents.shape[-2:]) < 2:
+        raise LTX2Error(f"The video VAE decodes sides of at least {2 * LTX2_COMPRESSION.space} pixels, because it mirrors the picture at its borders.")
     if vae.decoder.timestep_scale_multiplier is not None:
         raise LTX2Error("This video VAE's decoder wants a timestep; LTX-2's does not. Choose an LTX-2 checkpoint.")
     latents = denormalise(vae, latents.to(next(vae.parameters()).dtype))
