@@ -49,6 +49,22 @@ def sync(path: Path) -> None:
         os.fsync(f.fileno())
 
 
+def sort_header(path: Path) -> None:
+    """Rewrite a safetensors file's metadata in the order of its keys, so that equal content is equal bytes.
+
+    The library writes metadata in an order that changes from call to call; the header keeps its length.
+    """
+    with path.open("rb+") as file:
+        length = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(length))
+        header["__metadata__"] = dict(sorted(header.get("__metadata__", {}).items()))
+        text = json.dumps(dict(sorted(header.items())), ensure_ascii=False, separators=(",", ":")).encode()
+        if len(text) > length:
+            raise LTX2Error(f"The header of {path.name} could not be put in order; save the file again.")
+        file.seek(8)
+        file.write(text.ljust(length))
+
+
 def write_json(path: Path, value: object) -> None:
     with atomic_path(path) as temporary:
         temporary.write_text(json.dumps(value, ensure_ascii=False, indent=1), encoding="utf-8")

@@ -28,7 +28,7 @@ from .strict import from_dict
 from .text.source import TextEncoderSource, open_text_encoder
 from .train.loop import TrainResult, train
 from .train.loss_plot import draw_losses
-from .train.settings import LoRASettings, RunConfig, TrainSettings, read_record
+from .train.settings import LoRASettings, RunConfig, TrainSettings
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class RunFile:
 
     @property
     def config(self) -> RunConfig:
-        return RunConfig(read_record(LoRASettings, self.lora, "lora"), read_record(TrainSettings, self.train, "train"))
+        return RunConfig(from_dict(LoRASettings, self.lora, "lora"), from_dict(TrainSettings, self.train, "train"))
 
     @property
     def jobs(self) -> tuple[SampleJob, ...]:

@@ -3,61 +3,80 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
-from dataclasses import MISSING, fields
-from typing import TypeVar
+import types
+from collections.abc import Iterable, Mapping
+from dataclasses import MISSING, asdict, fields, is_dataclass
+from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from .errors import LTX2Error
 
 T = TypeVar("T")
 
+_PLAIN = (int, float, str, bool)
 
-def nearest(name: str, names) -> str:
-    """" (did you mean x?)" for a name close to one of ``names``, else an empty string."""
-    close = difflib.get_close_matches(name, list(names), n=1)
-    return f" (did you mean {close[0]}?)" if close else ""
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """The end of a sentence about the unknown ``name``: the known one that is nearest, or all of them."""
+    known = list(known)
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    return f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}."
 
 
 def from_dict(kind: type[T], raw: Mapping[str, object], what: str) -> T:
-    """An instance of the dataclass ``kind``; lists become tuples, ints are taken for floats.
+    """An instance of the dataclass ``kind``: lists become tuples, mappings nested dataclasses; ints are taken for floats.
 
     Args:
         what: how the settings are called in an error, for example "train".
 
     Raises:
-        LTX2Error: an unknown or a missing key, or a value of the wrong type.
+        LTX2Error: not a mapping, an unknown key (the nearest known one is named), a missing one, or a wrong type.
     """
     if not isinstance(raw, Mapping):
-        raise LTX2Error(f"{what} must be an object with named values, not {type(raw).__name__}.")
+        raise LTX2Error(f"{what} is {type(raw).__name__}; give a mapping of option names to values.")
     known = {f.name: f for f in fields(kind) if f.init}
+    hints = get_type_hints(kind)
     for key in raw:
         if key not in known:
-            raise LTX2Error(f"{what} has no setting {key!r}{nearest(key, known)}; take it out or correct it.")
-    values = {}
-    for name, field in known.items():
-        if name in raw:
-            values[name] = _checked(raw[name], str(field.type), f"{what}.{name}")
-        elif field.default is MISSING and field.default_factory is MISSING:
-            raise LTX2Error(f"{what} needs a value for {name}.")
-    return kind(**values)
+            raise LTX2Error(f"{what} has no option {key!r}; {nearest(str(key), known)}")
+    for name, f in known.items():
+        if name not in raw and f.default is MISSING and f.default_factory is MISSING:
+            raise LTX2Error(f"{what} needs a value for {name}; add it.")
+    return kind(**{key: _value(value, hints[key], f"{what}.{key}") for key, value in raw.items()})
 
 
-_PLAIN = {"int": int, "float": float, "str": str, "bool": bool}
+def _options(hint: Any) -> tuple:
+    return get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
 
 
-def _checked(value: object, declared: str, what: str) -> object:
-    if isinstance(value, list):
-        value = tuple(tuple(v) if isinstance(v, list) else v for v in value)
-    options = [part.strip() for part in declared.split("|")]
-    if value is None:
-        if "None" in options:
-            return None
-        raise LTX2Error(f"{what} is null; give a value.")
-    wanted = [_PLAIN[o] for o in options if o in _PLAIN]
-    if not wanted or len(wanted) < len([o for o in options if o != "None"]):
-        return value
-    if float in wanted and type(value) is int:
+def _tuples(value: object) -> object:
+    return tuple(_tuples(v) for v in value) if isinstance(value, (list, tuple)) else value
+
+
+def _value(value: object, hint: Any, what: str) -> object:
+    options = _options(hint)
+    if value is None and type(None) in options:
+        return None
+    record = next((o for o in options if is_dataclass(o)), None)
+    if record is not None:
+        return value if isinstance(value, record) else from_dict(record, value, what)
+    for option in options:
+        if get_origin(option) is tuple and isinstance(value, (list, tuple)):
+            inner = get_args(option)[0]
+            return tuple(from_dict(inner, v, f"{what}[{i}]") for i, v in enumerate(value)) if is_dataclass(inner) else _tuples(value)
+    plain = [o for o in options if o in _PLAIN]
+    if type(value) is int and float in plain and int not in plain:
         return float(value)
-    if type(value) in wanted:
+    if type(value) in plain:
         return value
-    raise LTX2Error(f"{what} is {value!r}; it must be {' or '.join(t.__name__ for t in wanted)}.")
+    if not plain or any(isinstance(value, get_origin(o) or o) for o in options if o not in _PLAIN):
+        return _tuples(value)
+    raise LTX2Error(f"{what} is {value!r}; it must be {' or '.join(t.__name__ for t in plain)}.")
+
+
+def to_plain(value: Any) -> Any:
+    """The same settings as JSON values: records as mappings, tuples as lists."""
+    if is_dataclass(value):
+        return to_plain(asdict(value))
+    if isinstance(value, Mapping):
+        return {k: to_plain(v) for k, v in value.items()}
+    return [to_plain(v) for v in value] if isinstance(value, (tuple, list)) else value

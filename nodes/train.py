@@ -52,7 +52,7 @@ class LTX2TrainSettings(io.ComfyNode):
             category=f"{CATEGORY}/train",
             description="How it is trained: steps, learning rate and what to do on the way.",
             inputs=[
-                io.Int.Input("steps", default=2000, min=1, max=1_000_000, tooltip="Optimizer steps. A subject of 20 clips needs 1000 to 3000. Queueing again with more steps starts a run of its own."),
+                io.Int.Input("steps", default=2000, min=1, max=1_000_000, tooltip="Optimizer steps. A subject of 20 clips needs 1000 to 3000. With the constant schedule, queueing again with more steps makes the run longer; with a falling one it needs a new name."),
                 io.Float.Input("learning_rate", default=1e-4, min=0.0, max=1.0, step=1e-6, round=1e-9, tooltip="How far each step goes. 1e-4 is a good start; halve it when the loss jumps."),
                 io.Int.Input("warmup", default=50, min=0, max=100_000, tooltip="Steps over which the learning rate rises from 0. 50 is enough for a LoRA."),
                 io.Int.Input("batch_size", default=1, min=1, max=64, tooltip="Clips a pass. Memory grows with it; 2 gives a calmer loss."),

@@ -51,7 +51,7 @@ def test_run_caches_trains_and_samples(run_file, capsys):
 @pytest.mark.parametrize(
     ("values", "said"),
     [
-        ({"checkpiont": "x"}, "no setting 'checkpiont' (did you mean checkpoint?)"),
+        ({"checkpiont": "x"}, "no option 'checkpiont'; did you mean 'checkpoint'?"),
         ({"train": {"stesp": 3}}, "did you mean"),
         ({"checkpoint": "absent.safetensors"}, "No file at"),
         ({"dataset": {"folder": "nowhere"}}, "There is no folder"),

@@ -20,7 +20,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from ..errors import LTX2Error
-from ..files import atomic_path
+from ..files import atomic_path, sort_header
 from .header import CheckpointError, read_header
 from .modules import linear_modules, to_diffusers, to_original
 
@@ -65,6 +65,7 @@ def save_adapter(path: str | os.PathLike, adapter: Adapter, dtype: torch.dtype =
         metadata["ltx2_family"] = adapter.family
     with atomic_path(path) as temporary:
         save_file(state, temporary, metadata=metadata)
+        sort_header(temporary)
     return path
 
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Mapping
-from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass
-from typing import Any, TypeVar, get_type_hints
+from dataclasses import dataclass, field
+from typing import Any
 
 from ..errors import LTX2Error
 from ..models.forward import CROSS_TIMESTEP_RULES
+from ..strict import from_dict, to_plain
 
 TARGET_PRESETS = ("auto", "video", "video_ff", "audio", "audio_ff", "cross_modal", "audio_video", "all_linear", "audio_only", "ic")
 TIMESTEP_KINDS = ("shifted_logit_normal", "logit_normal", "uniform", "beta")
@@ -17,8 +17,6 @@ LOSSES = ("l2", "huber", "smooth_l1")
 OPTIMIZERS = ("adamw", "adamw_bf16")
 SCHEDULES = ("constant", "linear", "cosine")
 DTYPE_NAMES = ("bf16", "float32", "auto")
-
-Record = TypeVar("Record")
 
 
 def _choice(name: str, value: str, allowed: tuple[str, ...]) -> None:
@@ -35,44 +33,6 @@ def _range(name: str, value: float, low: float, high: float = math.inf) -> None:
 def _whole(name: str, value: int, low: int) -> None:
     if isinstance(value, bool) or not isinstance(value, int) or value < low:
         raise LTX2Error(f"{name} is {value!r}; give a whole number of at least {low}.")
-
-
-def _nearest(word: str, known: tuple[str, ...]) -> str:
-    near = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
-    return f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}."
-
-
-def read_record(kind: type[Record], raw: Mapping[str, Any], where: str) -> Record:
-    """A settings record from plain JSON values; lists become tuples, nested mappings nested records.
-
-    Raises:
-        LTX2Error: not a mapping, an unknown key (the nearest known one is named), a missing one, or a bad value.
-    """
-    if not isinstance(raw, Mapping):
-        raise LTX2Error(f"{where} is {type(raw).__name__}; give a mapping of option names to values.")
-    known = {f.name: f for f in fields(kind)}
-    types = get_type_hints(kind)
-    for key in raw:
-        if key not in known:
-            raise LTX2Error(f"{where} has no option {key!r}; {_nearest(str(key), tuple(known))}")
-    for name, f in known.items():
-        if name not in raw and f.default is MISSING and f.default_factory is MISSING:
-            raise LTX2Error(f"{where} lacks {name!r}; add it.")
-    values = {}
-    for key, value in raw.items():
-        if is_dataclass(types[key]):
-            value = read_record(types[key], value, f"{where}.{key}")
-        values[key] = tuple(value) if isinstance(value, list) else value
-    return kind(**values)
-
-
-def to_plain(value: Any) -> Any:
-    """The same settings as JSON values: tuples as lists."""
-    if is_dataclass(value):
-        return to_plain(asdict(value))
-    if isinstance(value, Mapping):
-        return {k: to_plain(v) for k, v in value.items()}
-    return [to_plain(v) for v in value] if isinstance(value, (tuple, list)) else value
 
 
 @dataclass(frozen=True)
@@ -192,7 +152,7 @@ class RunConfig:
     @classmethod
     def from_dict(cls, raw: Mapping[str, Any]) -> RunConfig:
         """Strict: an unknown key is an LTX2Error that names the nearest known one."""
-        return read_record(cls, raw, "run")
+        return from_dict(cls, raw, "run")
 
     def to_dict(self) -> dict[str, Any]:
         return to_plain(self)

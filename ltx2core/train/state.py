@@ -19,7 +19,8 @@ from torch import Tensor
 
 from ..errors import LTX2Error
 from ..files import atomic_path
-from .settings import RunConfig, TrainSettings, to_plain
+from ..strict import to_plain
+from .settings import RunConfig, TrainSettings
 
 VERSION = 1
 # Settings that change how long or how often, but no step's result.

@@ -83,3 +83,12 @@ def test_wrong_files_are_named(tmp_path):
         load_adapter(tmp_path / "c.safetensors")
 
 
+
+
+def test_equal_adapters_are_equal_files(tmp_path):
+    """Also with metadata of many keys, which the library orders differently at every call."""
+    adapter = Adapter("a", factors(), "2.0", {f"key {i} é": f'"{i}"' for i in range(30)})
+    files = [save_adapter(tmp_path / f"{i}.safetensors", adapter) for i in range(4)]
+    assert len({f.read_bytes() for f in files}) == 1
+    assert load_adapter(files[0]).metadata.items() >= adapter.metadata.items()
+    assert load_adapter(save_adapter(tmp_path / "exact.safetensors", adapter, torch.float32)).ranks == (4,)
