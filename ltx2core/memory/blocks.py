@@ -13,6 +13,8 @@ from ..models.forward import BlockInputs
 from .quantize import dequantised
 from .stores import Tensors, WeightStore
 
+_MOST_FORMS = 256
+
 BlockCall = Callable[..., tuple[Tensor, Tensor]]
 
 
@@ -22,6 +24,9 @@ class BlockProgram:
     def __init__(self, block: nn.Module, compiled: bool):
         # Not a submodule of anything: only its code is used, its parameters are replaced at every call.
         self._block = block
+        if compiled:
+            # One code object serves every bucket, precision and gradient mode; the default limit of 8 forms ends in eager.
+            torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, _MOST_FORMS)
         self._call: BlockCall = torch.compile(self._run, dynamic=False) if compiled else self._run
 
     def _run(self, frozen: Tensors, adapter: Tensors, hidden: Tensor, audio_hidden: Tensor, inputs: dict) -> tuple[Tensor, Tensor]:
@@ -98,6 +103,9 @@ class BlockRunnerFor:
             )  # fmt: skip
             # The first block's inputs need no gradient; autograd must still see that the adapter does.
             return _Recomputed.apply(place, hidden, audio_hidden, *adapter.values())
+        if index == 0 and torch.is_grad_enabled():
+            # As in every later block, so that one compiled form serves all.
+            hidden, audio_hidden = hidden.detach().requires_grad_(), audio_hidden.detach().requires_grad_()
         frozen = self._store.acquire(index, ahead)
         out = self._program(frozen, adapter, hidden, audio_hidden, inputs)
         self._store.release(index)

@@ -85,6 +85,8 @@ class FastEngine:
         self._runner: BlockRunner = BlockRunnerFor(program, store, adapters, settings.kept)
         self._captured = settings.captured and device.type == "cuda" and not settings.streamed
         self._graphs: dict[tuple, _Graph] = {}
+        # One pool for the graphs of all buckets: they never run at once, and their results are copied out.
+        self._pool = torch.cuda.graph_pool_handle() if self._captured else None
 
     def _step(self, inputs: StepInputs) -> StepLosses:
         losses = training_step(self._model, inputs, self._objective, self._runner)
@@ -97,7 +99,7 @@ class FastEngine:
                 return self._step(inputs.to(self._device, non_blocking=True))
             key = inputs.signature
             if key not in self._graphs:
-                self._graphs[key] = _Graph(self._step, inputs.to(self._device), self._trainable())
+                self._graphs[key] = _Graph(self._step, inputs.to(self._device), self._trainable(), self._pool)
             return self._graphs[key].replay(inputs)
 
     def _trainable(self) -> list[nn.Parameter]:
@@ -111,7 +113,7 @@ class FastEngine:
 class _Graph:
     """One captured step. Gradients are added to the parameters' own, whose addresses must not change afterwards."""
 
-    def __init__(self, step, inputs: StepInputs, parameters: Sequence[nn.Parameter]):
+    def __init__(self, step, inputs: StepInputs, parameters: Sequence[nn.Parameter], pool):
         self._inputs = inputs.map(torch.clone)
         kept = [None if p.grad is None else p.grad.clone() for p in parameters]
         for parameter in parameters:
@@ -124,7 +126,8 @@ class _Graph:
                 step(self._inputs)
         torch.cuda.current_stream().wait_stream(side)
         self._graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self._graph):
+        torch.cuda.empty_cache()  # what warming up took is taken again from the pool
+        with torch.cuda.graph(self._graph, pool=pool):
             self._losses = step(self._inputs)
         # Warming up added to the gradients; capturing only recorded.
         with torch.no_grad():
