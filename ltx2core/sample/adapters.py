@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ..checkpoint.adapter import Adapter
+from ..checkpoint.adapter_layers import DoRALayer, Layer, LoRALayer, moved
 from ..errors import LTX2Error
 
 
@@ -19,25 +20,49 @@ def _layer(transformer: nn.Module, name: str, adapter: Adapter) -> nn.Module:
         raise LTX2Error(f"The adapter {adapter.name} changes {name}, which this checkpoint does not have; choose an adapter for this model.") from error
 
 
-def _check(name: str, adapter: Adapter, layer: nn.Module, down: Tensor, up: Tensor) -> None:
-    features = (layer.in_features, layer.out_features)
-    if (down.shape[1], up.shape[0]) != features:
+def _check(name: str, adapter: Adapter, layer: nn.Module, part: Layer) -> None:
+    features = (layer.out_features, layer.in_features)
+    if part.shape != features:
         raise LTX2Error(
-            f"The adapter {adapter.name} has {down.shape[1]} to {up.shape[0]} features at {name}, this checkpoint {features[0]} to {features[1]}; "
+            f"The adapter {adapter.name} has {part.shape[1]} to {part.shape[0]} features at {name}, this checkpoint {features[1]} to {features[0]}; "
             "choose an adapter for this model."
         )
 
 
-class _Beside:
-    """A forward hook: output + sum over adapters of strength · up(down(x)). One product of concatenated ranks."""
+def _joined(parts: Sequence[tuple[Layer, float]]) -> list[tuple[Layer, float]]:
+    """All LoRAs of a layer as one of concatenated ranks, strengths in ``up``; the others as they are."""
+    loras = [(p, s) for p, s in parts if isinstance(p, LoRALayer)]
+    rest = [(p, s) for p, s in parts if not isinstance(p, LoRALayer)]
+    if not loras:
+        return rest
+    down = torch.cat([p.down.float() for p, _ in loras])
+    return [(LoRALayer(down, torch.cat([p.up.float() * s for p, s in loras], dim=1)), 1.0), *rest]
 
-    def __init__(self, parts: Sequence[tuple[Tensor, Tensor, float]], device: torch.device, dtype: torch.dtype):
-        self.down = torch.cat([d for d, _, _ in parts]).to(device, dtype)
-        self.up = torch.cat([u.float() * s for _, u, s in parts], dim=1).to(device, dtype)
+
+def _gain(part: DoRALayer, layer: nn.Module, device: torch.device) -> Tensor:
+    """[out] float32: what a DoRA multiplies each row of the changed weight by."""
+    weight = layer.weight
+    if not weight.numel():
+        raise LTX2Error("A DoRA needs the base weights and they are streamed or quantised elsewhere; load the checkpoint plainly.")
+    return part.scale.to(device)[:, 0].float() / weight.to(device).float().norm(dim=1)
+
+
+class _Beside:
+    """A forward hook that adds each adapter's change of the output; the base weight is only read for a DoRA's norms."""
+
+    def __init__(self, layer: nn.Module, parts: Sequence[tuple[Layer, float]], device: torch.device, dtype: torch.dtype):
+        self._dtype = dtype
+        self._parts = [(moved(p, device, dtype), s, _gain(p, layer, device) if isinstance(p, DoRALayer) else None) for p, s in _joined(parts)]
 
     def __call__(self, module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
-        x = inputs[0].to(self.down.dtype)
-        return output + nn.functional.linear(nn.functional.linear(x, self.down), self.up).to(output.dtype)
+        x, result = inputs[0].to(self._dtype), output
+        for part, strength, gain in self._parts:
+            change = part.act(x)
+            if gain is not None:
+                bare = output if module.bias is None else output - module.bias
+                change = ((gain - 1) * bare + gain * change).to(self._dtype)
+            result = result + (change if strength == 1 else change * strength).to(output.dtype)
+        return result
 
 
 @contextmanager
@@ -46,7 +71,8 @@ def applied(
 ) -> Iterator[nn.Module]:
     """``transformer`` with ``adapters`` (adapter, strength) acting until the block ends.
 
-    Works on plain, quantised and streamed bases and beside a LoRA in training, since only outputs are added to.
+    Works on plain, quantised and streamed bases and beside a LoRA in training, since only outputs are added to;
+    a DoRA reads the base weights once. Each adapter's change is that which it makes to the base alone.
 
     Args:
         device, dtype: of the adapters' matrices; those of ``proj_in`` by default.
@@ -56,13 +82,14 @@ def applied(
     """
     weight = transformer.proj_in.weight
     dtype = dtype or (weight.dtype if weight.is_floating_point() else torch.bfloat16)
-    grouped: dict[str, list[tuple[Tensor, Tensor, float]]] = {}
+    grouped: dict[str, list[tuple[Layer, float]]] = {}
     for adapter, strength in adapters:
-        for name, (down, up) in adapter.layers.items():
-            _check(name, adapter, _layer(transformer, name, adapter), down, up)
+        for name, part in adapter.layers.items():
+            _check(name, adapter, _layer(transformer, name, adapter), part)
             if strength != 0:
-                grouped.setdefault(name, []).append((down, up, strength))
-    handles = [transformer.get_submodule(n).register_forward_hook(_Beside(parts, device or weight.device, dtype)) for n, parts in grouped.items()]
+                grouped.setdefault(name, []).append((part, strength))
+    hooks = {transformer.get_submodule(n): parts for n, parts in grouped.items()}
+    handles = [layer.register_forward_hook(_Beside(layer, parts, device or weight.device, dtype)) for layer, parts in hooks.items()]
     try:
         yield transformer
     finally:

@@ -167,8 +167,8 @@ def _steps(session: _Session, stop: StopSignal) -> None:
                 session.save()
 
 
-def _result(run: RunConfig, cache: DatasetCache, checkpoints: Checkpointer, state: TrainState, name: str) -> TrainResult:
-    adapter = adapter_from_state(state.part("adapter"), run.lora, name, cache.family)
+def _result(run: RunConfig, model: nn.Module, cache: DatasetCache, checkpoints: Checkpointer, state: TrainState, name: str) -> TrainResult:
+    adapter = adapter_from_state(state.part("adapter"), run.lora, name, cache.family, model)
     history = History.open(checkpoints.directory / "metrics.jsonl", state.step)
     return TrainResult(adapter, checkpoints.path(state.step), state.step, history, state.seconds, state.peak_bytes, tuple(history.validation))
 
@@ -225,7 +225,7 @@ def train(
         base: content hash of the base weights, so that a run never goes on with others.
         name: of the adapter.
         validation: held-out clips; the first training clips when None.
-        adapter: to continue from; its rank must be the run's.
+        adapter: to continue from; its rank and kind must be the run's.
         engine: how a step is run; see :class:`~ltx2core.train.step.Engine`.
         working_bytes: memory to keep free on the device beside the base weights.
 
@@ -247,4 +247,4 @@ def train(
             reporter.message(targets.message if state is None else f"The run goes on at step {state.step} of {run.train.steps}.")
             _train(run, model, cache, targets, checkpoints, facts, state, residency, reporter, stop, validation, adapter, engine, working_bytes)
             state, _ = checkpoints.newest()
-        return _result(run, cache, checkpoints, state, name)
+        return _result(run, model, cache, checkpoints, state, name)

@@ -1,10 +1,10 @@
-"""A LoRA put into the transformer by peft, read out as an Adapter, and taken out again without a trace."""
+"""An adapter put into the transformer by peft or lycoris, read out as an Adapter, and taken out again without a trace."""
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -12,7 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from ..checkpoint.adapter import Adapter
+from ..checkpoint.adapter_layers import NAMES, DoRALayer, Layer, from_tensors, magnitude_to_scale, scale_to_magnitude
 from ..errors import LTX2Error
+from .lycoris_layers import inject_lycoris, lycoris_scaling
 from .randomness import generator
 from .settings import LoRASettings
 from .targets import check_present
@@ -22,7 +24,9 @@ NAME = "ltx2_train"
 
 @dataclass(frozen=True)
 class InjectedLoRA:
-    """The adapter inside ``model``. ``parameters``: "<module>.lora_A.weight" / ".lora_B.weight" -> trainable parameter."""
+    """The adapter inside ``model``. ``parameters``: "<module>.lora_A.weight", ".lora_B.weight", ".magnitude" [out] (DoRA),
+    ".lokr_…" or ".hada_…" -> trainable parameter.
+    """
 
     model: nn.Module
     settings: LoRASettings
@@ -39,28 +43,77 @@ class InjectedLoRA:
         if strange:
             raise LTX2Error(f"The adapter {adapter.name} changes {strange[0]}, which is not among this run's targets; choose targets that include it.")
         with torch.no_grad():
-            for module, (down, up) in adapter.layers.items():
-                ours = (self.parameters[f"{module}.lora_A.weight"], self.parameters[f"{module}.lora_B.weight"])
-                if ours[0].shape != down.shape or ours[1].shape != up.shape:
-                    raise LTX2Error(f"The adapter {adapter.name} has rank {down.shape[0]} and this run rank {self.settings.rank}; set rank to {down.shape[0]}.")
-                ours[0].copy_(down)
-                ours[1].copy_(up.float() / self.settings.scaling)
+            for module, layer in adapter.layers.items():
+                start, ours = _start(self.model, module, layer, self.settings), _of_module(self.parameters, module)
+                if {n: t.shape for n, t in start.items()} != {n: p.shape for n, p in ours.items()}:
+                    raise LTX2Error(
+                        f"The adapter {adapter.name} has rank {layer.rank} and tensors {', '.join(sorted(start))}, this run rank {self.settings.rank} and "
+                        f"{', '.join(sorted(ours))}; set rank to {layer.rank} and kind to the adapter's."
+                    )
+                for name, parameter in ours.items():
+                    parameter.copy_(start[name])
 
     def extract(self, name: str, family: str | None) -> Adapter:
-        """A copy of the adapter on the CPU, float32, alpha/rank multiplied into ``up``."""
-        return adapter_from_state(self.parameters, self.settings, name, family)
+        """A copy of the adapter on the CPU, float32, alpha/rank multiplied into one factor."""
+        return adapter_from_state(self.parameters, self.settings, name, family, self.model)
 
 
-def adapter_from_state(parameters: Mapping[str, Tensor], settings: LoRASettings, name: str, family: str | None) -> Adapter:
-    """The adapter that ``parameters`` ("<module>.lora_A.weight" …) make, scale folded into ``up``; float32 copies on the CPU."""
-    layers = {}
-    for key in parameters:
-        module, found, _ = key.partition(".lora_A.weight")
-        if not found:
-            continue
-        down, up = (parameters[f"{module}.{part}.weight"].detach().to("cpu", torch.float32, copy=True) for part in ("lora_A", "lora_B"))
-        layers[module] = (down, up * settings.scaling)
-    return Adapter(name, layers, family, {"lora_rank": str(settings.rank)})
+_MAGNITUDE = "magnitude"
+# The factor that takes the scale.
+_SCALED = {"lora": "lora_B.weight", "dora": "lora_B.weight", "lokr": "lokr_w1", "loha": "hada_w1_b"}
+
+
+def _of_module(parameters: Mapping[str, Tensor], module: str) -> dict[str, Tensor]:
+    names = (*sorted(NAMES), _MAGNITUDE)
+    return {n: parameters[f"{module}.{n}"] for n in names if f"{module}.{n}" in parameters}
+
+
+def _scaling(settings: LoRASettings, names: Iterable[str]) -> float:
+    return settings.scaling if settings.kind in ("lora", "dora") else lycoris_scaling(settings, set(names))
+
+
+def _base_weight(model: nn.Module, module: str) -> Tensor:
+    """[out, in] float32 of the layer below any adapter."""
+    layer = model.get_submodule(module)
+    weight = (layer.get_base_layer() if hasattr(layer, "get_base_layer") else layer).weight
+    if not weight.numel():
+        raise LTX2Error("A DoRA needs the base weights themselves; train it with bf16 weights that are not streamed.")
+    return weight.detach().float()
+
+
+def _start(model: nn.Module, module: str, layer: Layer, settings: LoRASettings) -> dict[str, Tensor]:
+    """The parameters that make ``layer``, float32: scale taken out, a DoRA's magnitude from the base weight."""
+    tensors = {n: t.float() for n, t in layer.tensors().items()}
+    if isinstance(layer, DoRALayer):
+        weight = _base_weight(model, module)
+        tensors[_MAGNITUDE] = scale_to_magnitude(tensors.pop("dora_scale").to(weight.device), weight, layer.delta().to(weight.device))
+    scaled = _SCALED[settings.kind]
+    if scaled in tensors:
+        tensors[scaled] = tensors[scaled] / _scaling(settings, tensors)
+    return tensors
+
+
+def _layer(model: nn.Module, module: str, tensors: dict[str, Tensor], settings: LoRASettings) -> Layer:
+    tensors = {n: t.detach().to("cpu", torch.float32, copy=True) for n, t in tensors.items()}
+    magnitude = tensors.pop(_MAGNITUDE, None)
+    layer = from_tensors(tensors, _scaling(settings, tensors))
+    if magnitude is None:
+        return layer
+    weight = _base_weight(model, module)
+    scale = magnitude_to_scale(magnitude.to(weight.device), weight, layer.delta().to(weight.device)).cpu()
+    return DoRALayer(layer.down, layer.up, scale)
+
+
+def adapter_from_state(parameters: Mapping[str, Tensor], settings: LoRASettings, name: str, family: str | None, model: nn.Module) -> Adapter:
+    """The adapter that ``parameters`` ("<module>.lora_A.weight" …) make, scale folded in; float32 copies on the CPU.
+
+    Args:
+        model: the base, with or without the adapter inside; a DoRA reads its weights' norms.
+    """
+    endings = tuple(f".{n}" for n in (*NAMES, _MAGNITUDE))
+    modules = dict.fromkeys(key.removesuffix(e) for key in parameters for e in endings if key.endswith(e))
+    layers = {m: _layer(model, m, _of_module(parameters, m), settings) for m in modules}
+    return Adapter(name, layers, family, {"lora_rank": str(settings.rank), "adapter_kind": settings.kind})
 
 
 def _first_matrix(settings: LoRASettings, shape: torch.Size, seed: int, module: str) -> Tensor:
@@ -71,32 +124,42 @@ def _first_matrix(settings: LoRASettings, shape: torch.Size, seed: int, module: 
     return (torch.rand(shape, generator=values) * 2 - 1) / math.sqrt(shape[1])
 
 
+def _inject_peft(model: nn.Module, settings: LoRASettings, modules: tuple[str, ...], seed: int, dtype: torch.dtype) -> dict[str, nn.Parameter]:
+    from peft import LoraConfig, inject_adapter_in_model
+
+    exact = "|".join(re.escape(m) for m in modules)
+    config = LoraConfig(
+        r=settings.rank, lora_alpha=settings.alpha, lora_dropout=settings.dropout, use_rslora=settings.rslora,
+        target_modules=f"(?:{exact})", init_lora_weights=False, use_dora=settings.kind == "dora",
+    )  # fmt: skip
+    inject_adapter_in_model(config, model, adapter_name=NAME, low_cpu_mem_usage=True)
+    parameters: dict[str, nn.Parameter] = {}
+    for module in modules:
+        layer = model.get_submodule(module)
+        base = layer.get_base_layer().weight
+        for part, matrices in (("lora_A", layer.lora_A), ("lora_B", layer.lora_B)):
+            shape = matrices[NAME].weight.shape
+            start = _first_matrix(settings, shape, seed, module) if part == "lora_A" else torch.zeros(shape)
+            matrices[NAME].weight = nn.Parameter(start.to(base.device, dtype))
+            parameters[f"{module}.{part}.weight"] = matrices[NAME].weight
+        if settings.kind == "dora":
+            magnitude = layer.lora_magnitude_vector[NAME]
+            magnitude.weight = nn.Parameter(base.detach().float().norm(dim=1).to(dtype))
+            parameters[f"{module}.{_MAGNITUDE}"] = magnitude.weight
+    return parameters
+
+
 def inject(model: nn.Module, settings: LoRASettings, modules: tuple[str, ...], seed: int, dtype: torch.dtype) -> InjectedLoRA:
     """Add a fresh adapter to exactly ``modules``; the base is frozen. The start is the same on every device.
 
     Raises:
         LTX2Error: the model lacks one of ``modules``, or still carries adapters.
     """
-    from peft import LoraConfig, inject_adapter_in_model
-
     if hasattr(model, "peft_config"):
         raise LTX2Error("The transformer still carries an adapter of another run; load the checkpoint again.")
     check_present(model, modules)
-    exact = "|".join(re.escape(m) for m in modules)
-    config = LoraConfig(
-        r=settings.rank, lora_alpha=settings.alpha, lora_dropout=settings.dropout, use_rslora=settings.rslora,
-        target_modules=f"(?:{exact})", init_lora_weights=False,
-    )  # fmt: skip
-    inject_adapter_in_model(config, model, adapter_name=NAME, low_cpu_mem_usage=True)
-    parameters: dict[str, nn.Parameter] = {}
-    for module in modules:
-        layer = model.get_submodule(module)
-        device = layer.get_base_layer().weight.device
-        for part, matrices in (("lora_A", layer.lora_A), ("lora_B", layer.lora_B)):
-            shape = matrices[NAME].weight.shape
-            start = _first_matrix(settings, shape, seed, module) if part == "lora_A" else torch.zeros(shape)
-            matrices[NAME].weight = nn.Parameter(start.to(device, dtype))
-            parameters[f"{module}.{part}.weight"] = matrices[NAME].weight
+    put = _inject_peft if settings.kind in ("lora", "dora") else inject_lycoris
+    parameters = put(model, settings, modules, seed, dtype)
     trainable = {id(p) for p in parameters.values()}
     for parameter in model.parameters():
         parameter.requires_grad_(id(parameter) in trainable)
@@ -110,7 +173,8 @@ def remove(lora: InjectedLoRA) -> None:
         owner = lora.model.get_submodule(parent)
         layer = owner._modules[leaf]
         owner._modules[leaf] = layer.get_base_layer()
-    del lora.model.peft_config
+    if hasattr(lora.model, "peft_config"):
+        del lora.model.peft_config
 
 
 @contextmanager

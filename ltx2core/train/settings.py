@@ -12,6 +12,7 @@ from ..models.forward import CROSS_TIMESTEP_RULES
 from ..strict import from_dict, to_plain
 
 TARGET_PRESETS = ("auto", "video", "video_ff", "audio", "audio_ff", "cross_modal", "audio_video", "all_linear", "audio_only", "ic")
+ADAPTER_KINDS = ("lora", "dora", "lokr", "loha")
 TIMESTEP_KINDS = ("shifted_logit_normal", "logit_normal", "uniform", "beta")
 LOSSES = ("l2", "huber", "smooth_l1")
 OPTIMIZERS = ("adamw", "adamw_bf16")
@@ -37,8 +38,10 @@ def _whole(name: str, value: int, low: int) -> None:
 
 @dataclass(frozen=True)
 class LoRASettings:
-    """rank and alpha scale the change by alpha/rank. ``targets``: a preset's name, or patterns of full module paths
-    (``transformer_blocks.*.attn1.to_q``). ``init``: how the first matrix starts; the second starts at zero.
+    """rank and alpha scale the change by alpha/rank, with ``rslora`` by alpha/sqrt(rank). ``targets``: a preset's name,
+    or patterns of full module paths (``transformer_blocks.*.attn1.to_q``). ``init``: how the first matrix of a LoRA or
+    DoRA starts; the second starts at zero. ``kind``: lora, dora (peft), lokr, loha (lycoris). ``factor``: of LoKr, the
+    size of the small Kronecker factor; -1 is the most even split.
     """
 
     rank: int = 32
@@ -47,9 +50,16 @@ class LoRASettings:
     targets: str | tuple[str, ...] = "auto"
     init: str = "kaiming_uniform"
     rslora: bool = False
+    kind: str = "lora"
+    factor: int = -1
 
     def __post_init__(self) -> None:
         _whole("rank", self.rank, 1)
+        _choice("kind", self.kind, ADAPTER_KINDS)
+        if self.factor != -1:
+            _whole("factor", self.factor, 2)
+        if self.kind in ("lokr", "loha") and self.dropout:
+            raise LTX2Error(f"dropout is {self.dropout:g} and {self.kind} has none; set dropout to 0, or kind to lora or dora.")
         _range("alpha", self.alpha, 1e-6)
         _range("dropout", self.dropout, 0, 0.99)
         _choice("init", self.init, ("kaiming_uniform", "gaussian"))
