@@ -12,7 +12,7 @@ from ..ltx2core.checkpoint.adapter import save_adapter
 from ..ltx2core.errors import LTX2Error
 from ..ltx2core.train.loop import train
 from ..ltx2core.train.loss_plot import draw_losses
-from ..ltx2core.train.settings import OPTIMIZERS, SCHEDULES, TARGET_PRESETS, LoRASettings, RunConfig, TrainSettings
+from ..ltx2core.train.settings import ADAPTER_KINDS, OPTIMIZERS, SCHEDULES, TARGET_PRESETS, LoRASettings, RunConfig, TrainSettings
 from .adapters import WeightedAdapter
 from .base import CATEGORY, AdapterWire, CacheWire, CheckpointWire, LoRASettingsWire, TrainSettingsWire, running
 
@@ -33,14 +33,17 @@ class LTX2LoRASettings(io.ComfyNode):
                 io.Float.Input("dropout", default=0.0, min=0.0, max=0.9, step=0.01, tooltip="Share of the LoRA's inputs left out at random while training. 0 is usual; 0.1 can help when very few clips are learned by heart."),
                 io.Combo.Input("targets", options=list(TARGET_PRESETS), default="auto", tooltip="Which layers. auto takes all attention of picture and sound, or the picture's alone when no clip has sound. video and audio train one of them; _ff adds its feed-forward; all_linear is largest."),
                 io.String.Input("patterns", default="", tooltip="Instead of targets: full layer names with *, separated by commas, such as transformer_blocks.*.attn1.to_q. Leave empty to use targets."),
+                io.Combo.Input("kind", options=list(ADAPTER_KINDS), default="lora", optional=True, tooltip="lora suits nearly all. dora also learns each row's size, slower. lokr and loha hold more in a small file; for them dropout must be 0."),
+                io.Boolean.Input("rslora", default=False, optional=True, tooltip="Act with alpha / sqrt(rank) instead of alpha / rank, so that high ranks learn as fast as low ones. Lower alpha or the learning rate with it."),
+                io.Int.Input("factor", default=-1, min=-1, max=4096, optional=True, tooltip="Of lokr: the size of its small factor. -1 is the most even split, the smallest file; 4 or 8 hold more."),
             ],
             outputs=[LoRASettingsWire.Output("lora", tooltip="For Train LoRA.")],
         )  # fmt: skip
 
     @classmethod
-    def execute(cls, rank: int, alpha: float, dropout: float, targets: str, patterns: str = "") -> io.NodeOutput:
+    def execute(cls, rank: int, alpha: float, dropout: float, targets: str, patterns: str = "", kind: str = "lora", rslora: bool = False, factor: int = -1) -> io.NodeOutput:
         listed = tuple(p.strip() for p in patterns.replace("\n", ",").split(",") if p.strip())
-        return io.NodeOutput(LoRASettings(rank=rank, alpha=alpha, dropout=dropout, targets=listed or targets))
+        return io.NodeOutput(LoRASettings(rank=rank, alpha=alpha, dropout=dropout, targets=listed or targets, kind=kind, rslora=rslora, factor=factor))
 
 
 class LTX2TrainSettings(io.ComfyNode):

@@ -9,6 +9,7 @@ from comfy_host import PACK, host_environment, host_python
 from safetensors.torch import load_file, save_file
 
 from ltx2core.checkpoint.adapter import Adapter, save_adapter
+from ltx2core.checkpoint.adapter_layers import DoRALayer, LoHaLayer, LoKrLayer
 from ltx2core.checkpoint.combined import open_checkpoint
 from ltx2core.checkpoint.modules import ATTENTIONS, to_diffusers
 from ltx2core.models.build import load_transformer
@@ -146,3 +147,35 @@ def test_host_says_which_keys_it_leaves_out(host, folder):
     state = {f"diffusion_model.transformer_blocks.99.attn1.to_q.{m}.weight": torch.ones(2, 2) for m in ("lora_A", "lora_B")}
     save_file(state, folder / "foreign.safetensors")
     assert "lora key not loaded" in host("foreign.safetensors")[1]
+
+
+def random_layer(kind, outputs, inputs, weight, draw):
+    """A layer of ``kind`` whose change is of the base's size; a DoRA's magnitude is off by up to a third."""
+
+    def normal(*shape, scale=1.0):
+        return torch.randn(*shape, generator=draw) * scale
+
+    if kind == "dora":
+        scale = weight.norm(dim=1, keepdim=True) * (0.7 + 0.6 * torch.rand(outputs, 1, generator=draw))
+        return DoRALayer(normal(RANK, inputs, scale=inputs**-0.5), normal(outputs, RANK, scale=0.2), scale)
+    if kind == "loha":
+        return LoHaLayer(normal(outputs, RANK, scale=0.3), normal(RANK, inputs), normal(outputs, RANK, scale=0.3), normal(RANK, inputs, scale=inputs**-0.5))
+    cells = normal(2, 4, scale=0.5)
+    if kind == "lokr whole":
+        return LoKrLayer(cells, (normal(outputs // 2, inputs // 4, scale=inputs**-0.5),))
+    return LoKrLayer(cells, (normal(outputs // 2, RANK, scale=0.5), normal(RANK, inputs // 4, scale=inputs**-0.5)))
+
+
+@pytest.mark.parametrize("kind", ["dora", "loha", "lokr", "lokr whole"])
+def test_every_kind_changes_the_hosts_model_as_ours(kind, transformer, base, rule, adapter, host, folder):
+    draw = torch.Generator().manual_seed(4)
+    weights = {name: transformer.get_submodule(name).weight for name in adapter.layers}
+    other = Adapter(kind, {n: random_layer(kind, *w.shape, w, draw) for n, w in weights.items()}, "2.0")
+    save_adapter(folder / "kind.safetensors", other, torch.float32)
+    theirs, log = host("kind.safetensors")
+    assert "lora key not loaded" not in log
+    with applied(transformer, [(other, STRENGTH)], device=torch.device("cpu"), dtype=torch.float32):
+        for name in CASES:
+            assert distance(ours(transformer, name, rule), theirs) < TOLERANCE
+            for stream in ("video", "audio"):
+                assert (theirs[f"{name}.{stream}"] - base[f"{name}.{stream}"]).abs().max() > 100 * TOLERANCE
