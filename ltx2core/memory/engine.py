@@ -51,26 +51,36 @@ def adapter_parameters(block: nn.Module) -> dict[str, nn.Parameter]:
     return {n: p for n, p in block.named_parameters() if p.requires_grad}
 
 
+def _on(block: nn.Module, device: torch.device) -> None:
+    for parameter in block.parameters():
+        if not parameter.requires_grad:
+            parameter.data = parameter.data.to(device)
+
+
+def _empty(block: nn.Module) -> None:
+    for parameter in block.parameters():
+        if not parameter.requires_grad:
+            parameter.data = parameter.data.new_empty(0)
+
+
 def make_store(blocks: Sequence[nn.Module], settings: MemorySettings, device: torch.device) -> WeightStore:
     """The frozen weights of ``blocks`` as ``settings`` ask, block by block: there is never a second full copy.
 
-    The blocks' own frozen parameters are emptied when another form of them is kept; ``blocks`` then only serve as code.
+    With plain resident weights the blocks keep them. Otherwise their own frozen parameters are emptied, and the blocks
+    only serve as code.
     """
-    plain = settings.precision == "bf16" and not settings.streamed
-    tensors = []
-    for block in blocks:
-        tensors.append(quantise_block(block, settings.precision))
-        if not plain:
-            # Moved one by one, so that the device never holds both forms of more than one block.
-            if settings.streamed:
-                tensors[-1] = {n: t.to("cpu") for n, t in tensors[-1].items()}
-            for parameter in block.parameters():
-                if not parameter.requires_grad:
-                    parameter.data = parameter.data.new_empty(0)
-    if not settings.streamed:
+    if settings.precision == "bf16" and not settings.streamed:
+        return ResidentStore([quantise_block(block, "bf16") for block in blocks])
+    streamed, tensors = min(settings.streamed, len(blocks)), []
+    for index, block in enumerate(blocks):
+        # Quantising is fast on the device; one block at a time is there in full.
+        _on(block, device)
+        made = quantise_block(block, settings.precision)
+        tensors.append({n: t.to("cpu") for n, t in made.items()} if index < streamed else made)
+        _empty(block)
+    if not streamed:
         return ResidentStore(tensors)
-    resident = range(min(settings.streamed, len(blocks)), len(blocks))
-    return RingStore(tensors, device, settings.slots, resident)
+    return RingStore(tensors, device, settings.slots, range(streamed, len(blocks)))
 
 
 class FastEngine:
@@ -79,6 +89,9 @@ class FastEngine:
     def __init__(self, model: nn.Module, objective: Objective, device: torch.device, settings: MemorySettings):
         self._model, self._objective, self._device, self._settings = model, objective, device, settings
         blocks = list(model.transformer_blocks)
+        # Where blocks wait in host memory the fresh adapter was made there too.
+        for parameter in self._trainable():
+            parameter.data = parameter.data.to(device)
         store = make_store(blocks, settings, device)
         program = BlockProgram(blocks[0], settings.compiled)
         adapters = [adapter_parameters(b) for b in blocks]

@@ -78,6 +78,7 @@ class RingStore:
         for i, tensors in enumerate(blocks):
             if i not in self._resident:
                 self._host[i] = self._pack(tensors)
+                tensors.clear()  # pageable and pinned copies of one block only, not of all
         self._slots = []
         for _ in range(min(slots, len(self._host))):
             flat = torch.empty(self._layout.nbytes, dtype=torch.uint8, device=device)

@@ -53,6 +53,10 @@ class Models:
             self._loaded[name] = _LOADERS[name](self.checkpoint, dtype=dtype)
         return self._loaded[name]
 
+    def drop(self, name: str) -> None:
+        """Forget a component, for all copies; it is read from the file when it is next asked for."""
+        self._loaded.pop(name, None)
+
     def with_adapters(self, *pairs: tuple[Adapter, float]) -> Models:
         """These models with ``pairs`` added to the adapters already there.
 

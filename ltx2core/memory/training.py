@@ -1,0 +1,82 @@
+"""A training run with its memory decided: the plain engine on a processor, the fast one on a card."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ..cache.dataset import DatasetCache
+from ..checkpoint.adapter import Adapter
+from ..errors import LTX2Error
+from ..geometry import audio_latent_length, video_tokens
+from ..models.handle import Models
+from ..protocols import Reporter, Residency, StopSignal
+from ..train.loop import TrainResult, train
+from ..train.settings import RunConfig
+from ..train.targets import choose as choose_targets
+from .engine import MemorySettings, fast_engine
+from .plan import BaseSize, Load, Plan, choose, free_device_bytes, free_host_bytes, predict
+from .residency import WithoutBlocks
+
+
+def load_of(run: RunConfig, model, cache: DatasetCache) -> Load:
+    """The largest bucket of ``cache`` and the values that the run trains."""
+    tokens = max(video_tokens(c.frames, c.height, c.width) + audio_latent_length(c.frames, c.frame_rate) for c in cache.clips)
+    modules = choose_targets(run.lora.targets, len(model.transformer_blocks), cache.has_audio).modules
+    linears = (model.get_submodule(m) for m in modules)
+    trained = sum(run.lora.rank * (layer.in_features + layer.out_features) for layer in linears)
+    return Load(tokens * run.train.batch_size, run.train.batch_size, trained, run.train.optimizer if run.train.optimizer == "adamw_bf16" else "adamw")
+
+
+def make_plan(run: RunConfig, model, cache: DatasetCache, memory: MemorySettings | None, residency: Residency) -> Plan | None:
+    """The plan of a run on a card; None on a processor, where all is resident and plain.
+
+    Raises:
+        LTX2Error: nothing fits, or streaming was asked for without a card.
+    """
+    if residency.device.type != "cuda":
+        if memory is not None and memory.streamed:
+            raise LTX2Error("Streaming needs a graphics card; choose 0 streamed blocks on this machine.")
+        return None
+    size, load = BaseSize.of(model), load_of(run, model, cache)
+    if memory is not None:
+        return predict(size, load, memory)
+    return choose(size, load, free_device_bytes(residency.device), free_host_bytes())
+
+
+def train_lora(
+    models: Models,
+    run: RunConfig,
+    cache: DatasetCache,
+    *,
+    directory: Path,
+    name: str,
+    residency: Residency,
+    reporter: Reporter,
+    stop: StopSignal,
+    memory: MemorySettings | None = None,
+    validation: DatasetCache | None = None,
+    adapter: Adapter | None = None,
+) -> TrainResult:
+    """``train.loop.train`` with the base where ``memory`` says; None lets the plan decide by what is free.
+
+    Raises:
+        Interrupted, LTX2Error: as ``train``; also when nothing fits.
+    """
+    model = models.component("transformer")
+    common = {
+        "directory": directory, "reporter": reporter, "stop": stop, "base": models.checkpoint.fingerprint("transformer"), "name": name,
+        "validation": validation, "adapter": adapter,
+    }  # fmt: skip
+    plan = make_plan(run, model, cache, memory, residency)
+    if plan is None:
+        return train(run, model, cache, residency=residency, **common)
+    reporter.message(f"Memory: {plan}.")
+    engine, working = fast_engine(plan.settings), plan.optimizer + plan.activations
+    if plan.settings.precision == "bf16" and not plan.settings.streamed:
+        return train(run, model, cache, residency=residency, engine=engine, working_bytes=working, **common)
+    try:
+        return train(run, model, cache, residency=WithoutBlocks(residency, plan.weights), engine=engine, working_bytes=working, **common)
+    finally:
+        # Its blocks were emptied into another form; the next user reads the file again.
+        models.drop("transformer")
+        residency.release(model)

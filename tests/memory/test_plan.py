@@ -1,0 +1,56 @@
+"""The plan against what was measured on a card, and against its own promises."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from benchmarks.model_19b import SHAPES, TRANSFORMER_19B
+from ltx2core.checkpoint.config import transformer_arguments
+from ltx2core.errors import LTX2Error
+from ltx2core.geometry import audio_latent_length, video_tokens
+from ltx2core.memory.engine import MemorySettings
+from ltx2core.memory.plan import GIB, BaseSize, Load, choose, predict
+
+RESULTS = Path(__file__).resolve().parents[2] / "benchmarks" / "results" / "train_step_h200.json"
+SETTINGS = {
+    "bf16": MemorySettings(), "bf16_kept_48": MemorySettings(kept=48), "int8": MemorySettings("int8"),
+    "streamed_int8": MemorySettings("int8", streamed=48), "streamed_bf16": MemorySettings(streamed=48),
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def size():
+    from diffusers import LTX2VideoTransformer3DModel
+
+    with torch.device("meta"):
+        return BaseSize.of(LTX2VideoTransformer3DModel(**transformer_arguments({"transformer": TRANSFORMER_19B})))
+
+
+def load(shape):
+    batch, frames, height, width = SHAPES[shape]
+    return Load(batch * (video_tokens(frames, height, width) + audio_latent_length(frames, 25.0)), batch, 213_909_504, "adamw_bf16")
+
+
+def measured():
+    return [r for r in json.loads(RESULTS.read_text(encoding="utf-8"))["rows"] if r["profile"] in SETTINGS]
+
+
+@pytest.mark.parametrize("row", measured(), ids=lambda r: f"{r['profile']}-{r['shape']}")
+def test_prediction_is_within_a_tenth_of_the_measured_peak(size, row):
+    plan = predict(size, load(row["shape"]), SETTINGS[row["profile"]])
+    assert abs(plan.total / GIB / row["peak_reserved_gib"] - 1) < 0.1, plan
+
+
+@pytest.mark.parametrize(("gib", "precision", "streamed"), [(139, "bf16", 0), (44, "bf16", 0), (31, "int8", 0), (15, "int8", 24), (11, "int8", 48)])
+def test_the_fastest_that_fits(size, gib, precision, streamed):
+    plan = choose(size, load("2x17x480x832"), gib * GIB, 100 * GIB)
+    assert plan.total <= gib * GIB and (plan.settings.precision, plan.settings.streamed) == (precision, streamed)
+
+
+def test_nothing_fits_is_said_with_what_to_do(size):
+    with pytest.raises(LTX2Error, match="at least 5.* GiB on the card .* Try, in this order: a smaller resolution"):
+        choose(size, load("2x17x480x832"), 3 * GIB, 100 * GIB)
+    with pytest.raises(LTX2Error, match="of host memory"):
+        choose(size, load("2x17x480x832"), 11 * GIB, 4 * GIB)

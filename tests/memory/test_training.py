@@ -1,0 +1,88 @@
+"""A whole run through the fast engine equals one through the plain engine, and leaves no trace."""
+
+import copy
+
+import pytest
+import torch
+
+from ltx2core.cache.dataset import CachedClip, DatasetCache
+from ltx2core.cache.store import Store
+from ltx2core.checkpoint.combined import open_checkpoint
+from ltx2core.errors import LTX2Error
+from ltx2core.memory.engine import MemorySettings, fast_engine
+from ltx2core.memory.residency import WithoutBlocks
+from ltx2core.memory.training import make_plan, train_lora
+from ltx2core.models.handle import Models
+from ltx2core.standalone import ConsoleReporter, PlainResidency, StopFlag
+from ltx2core.tiny import write_tiny_checkpoint
+from ltx2core.train.loop import train
+from ltx2core.train.settings import RunConfig, TrainSettings
+
+
+@pytest.fixture
+def models(tmp_path):
+    return Models(open_checkpoint(write_tiny_checkpoint(tmp_path / "tiny.safetensors")), torch.float32)
+
+
+@pytest.fixture
+def cache(tmp_path):
+    store = Store(tmp_path / "cache")
+    clips = []
+    for i in range(3):
+        generator = torch.Generator().manual_seed(i)
+        make = lambda *s: torch.randn(*s, generator=generator).bfloat16()  # noqa: E731, B023
+        store.write("latents", f"{i:064x}", {"video": make(128, 2, 2, 3), "audio": make(8, 9, 16)}, {})
+        store.write("text", f"{i:064x}", {"video": make(16, 64), "audio": make(16, 64)}, {})
+        clips.append(CachedClip(f"{i}.mp4", f"{i:064x}", f"{i:064x}", "", 96, 64, 9, 25.0, True))
+    return DatasetCache(tmp_path / "cache", "2.0", tuple(clips), "0" * 64)
+
+
+RUN = RunConfig(train=TrainSettings(steps=3, dtype="float32", validate_every=0))
+
+
+@pytest.fixture
+def services():
+    return {"residency": PlainResidency(torch.device("cpu")), "reporter": ConsoleReporter(quiet=True), "stop": StopFlag()}
+
+
+def test_fast_run_equals_plain_run(models, cache, services, tmp_path):
+    plain = train_lora(models, RUN, cache, directory=tmp_path / "plain", name="a", **services)
+    engine = fast_engine(MemorySettings(compiled=False))
+    fast = train(RUN, models.component("transformer"), cache, directory=tmp_path / "fast", engine=engine, **services)
+    for ours, theirs in zip(fast.history.steps, plain.history.steps, strict=True):
+        assert abs(ours.loss - theirs.loss) <= 1e-5 * theirs.loss
+    for name, (down, up) in plain.adapter.layers.items():
+        torch.testing.assert_close(fast.adapter.layers[name][0], down, rtol=1e-4, atol=1e-6)
+        torch.testing.assert_close(fast.adapter.layers[name][1], up, rtol=1e-3, atol=1e-5)
+
+
+def test_blocks_are_left_to_the_engine(models, cache, services, tmp_path):
+    seen = []
+
+    class Watching(PlainResidency):
+        def use(self, module, working_bytes=0):
+            seen.append((sum(p.numel() for p in module.parameters()), working_bytes))
+            return super().use(module, working_bytes)
+
+    model = models.component("transformer")
+    blocks = sum(p.numel() for p in model.transformer_blocks.parameters())
+    everything = sum(p.numel() for p in model.parameters())
+    services["residency"] = WithoutBlocks(Watching(torch.device("cpu")), block_bytes=7)
+    before = copy.deepcopy(model.state_dict())
+    train(RUN, model, cache, directory=tmp_path / "run", engine=fast_engine(MemorySettings(compiled=False)), working_bytes=5, **services)
+    assert seen == [(everything - blocks, 12)]
+    assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
+
+
+def test_dropped_components_are_read_again(models):
+    first = models.component("transformer")
+    other = models.with_adapters()
+    assert other.component("transformer") is first
+    models.drop("transformer")
+    assert other.component("transformer") is not first
+
+
+def test_streaming_on_a_processor_is_refused(models, cache, services):
+    with pytest.raises(LTX2Error, match="needs a graphics card"):
+        make_plan(RUN, models.component("transformer"), cache, MemorySettings(streamed=2), services["residency"])
+    assert make_plan(RUN, models.component("transformer"), cache, None, services["residency"]) is None
