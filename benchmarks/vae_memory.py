@@ -70,8 +70,7 @@ def build(device: torch.device) -> torch.nn.Module:
 
 
 def measure(function, device: torch.device) -> tuple[torch.Tensor, int, float]:
-    """Result, peak bytes beside what was allocated before, seconds of a second run."""
-    function()
+    """Result, peak bytes beside what was allocated before, seconds."""
     torch.cuda.synchronize(device)
     torch.cuda.empty_cache()
     before = torch.cuda.memory_allocated(device)
@@ -120,6 +119,7 @@ def main() -> None:
     device = torch.device("cuda")
     vae = build(device)
     print(torch.cuda.get_device_name(), torch.__version__, f"{sum(p.numel() for p in vae.parameters()) / 1e6:.1f} M weights", flush=True)
+    run_case(vae.to(torch.bfloat16), (torch.bfloat16, 1, 9, 64, 64, {"warming up": VaeMemory()}), device)
     rows = []
     for case in CASES:
         rows += run_case(vae, case, device)

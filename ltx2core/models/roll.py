@@ -18,8 +18,10 @@ def _refuse_noise(blocks: list[nn.Module]) -> None:
 
 
 def _encoder_stages(encoder: nn.Module, frames: int, piece_bytes: int | None) -> list[tuple[Stage, int]]:
-    causal = encoder.is_causal
-    stages: list[tuple[Stage, int]] = [(Conv(encoder.conv_in, causal, piece_bytes), frames)]
+    causal, patch = encoder.is_causal, (encoder.patch_size_t, encoder.patch_size, encoder.patch_size)
+    # A patch's columns come before its rows.
+    stages: list[tuple[Stage, int]] = [(pointwise(lambda x: fold(x.transpose(3, 4), patch).transpose(3, 4)), frames)]
+    stages.append((Conv(encoder.conv_in, causal, piece_bytes), frames))
     for block in encoder.down_blocks:
         stages += [(Resnet(r, causal, piece_bytes), frames) for r in block.resnets]
         for layer in block.downsamplers or ():
@@ -39,14 +41,11 @@ def encode_rolling(encoder: nn.Module, pixels: Tensor, chunk: int = 8, piece_byt
         piece_bytes: see :func:`conv_pieces.convolve`.
     """
     _refuse_noise([r for b in (*encoder.down_blocks, encoder.mid_block) for r in b.resnets])
-    p = encoder.patch_size
-    # The file's patches have the columns before the rows.
-    patches = fold(pixels.transpose(3, 4), (encoder.patch_size_t, p, p)).transpose(3, 4)
-    return torch.cat(list(flow(_encoder_stages(encoder, chunk, piece_bytes), patches, chunk)), dim=2)
+    return torch.cat(list(flow(_encoder_stages(encoder, chunk, piece_bytes), pixels, chunk)), dim=2)
 
 
 def _decoder_stages(decoder: nn.Module, frames: int, piece_bytes: int | None) -> list[tuple[Stage, int]]:
-    causal = decoder.is_causal
+    causal, patch = decoder.is_causal, (decoder.patch_size_t, decoder.patch_size, decoder.patch_size)
     stages: list[tuple[Stage, int]] = [(Conv(decoder.conv_in, causal, piece_bytes), frames)]
     stages += [(Resnet(r, causal, piece_bytes), frames) for r in decoder.mid_block.resnets]
     for block in decoder.up_blocks:
@@ -58,6 +57,7 @@ def _decoder_stages(decoder: nn.Module, frames: int, piece_bytes: int | None) ->
         stages += [(Resnet(r, causal, piece_bytes), frames) for r in block.resnets]
     stages.append((pointwise(lambda x: decoder.conv_act(decoder.norm_out(x))), frames))
     stages.append((Conv(decoder.conv_out, causal, piece_bytes), frames))
+    stages.append((pointwise(lambda x: unfold(x.transpose(3, 4), patch).transpose(3, 4)), frames))
     return stages
 
 
@@ -69,6 +69,4 @@ def decode_rolling(decoder: nn.Module, latents: Tensor, chunk: int = 1, piece_by
     """
     blocks = [decoder.mid_block, *decoder.up_blocks]
     _refuse_noise([r for b in blocks for r in (*b.resnets, *([b.conv_in] if getattr(b, "conv_in", None) is not None else []))])
-    p = decoder.patch_size
-    for piece in flow(_decoder_stages(decoder, chunk, piece_bytes), latents, chunk):
-        yield unfold(piece.transpose(3, 4), (decoder.patch_size_t, p, p)).transpose(3, 4)
+    return flow(_decoder_stages(decoder, chunk, piece_bytes), latents, chunk)

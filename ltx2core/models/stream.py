@@ -32,7 +32,8 @@ class Queue:
         return 0 if self._frames is None else self._frames.shape[2]
 
     def take(self, count: int) -> Tensor:
-        taken, self._frames = self._frames[:, :, :count], self._frames[:, :, count:].clone()  # a view would keep all of it
+        taken, rest = self._frames[:, :, :count], self._frames[:, :, count:]
+        self._frames = rest.clone() if rest.shape[2] else None  # a view would keep all of it
         return taken
 
 
@@ -147,14 +148,17 @@ def pointwise(function: Callable[[Tensor], Tensor]) -> Stage:
 
 
 def _through(stage: Stage, chunks: Chunks, limit: int) -> Iterator[tuple[Tensor, bool]]:
+    # While the later stages work, every name here would keep its frames alive; so each is let go before handing on.
     for chunk, last in chunks:
         out = stage(chunk, last)
+        del chunk
         if out is None:
             continue
         # What waited in the stage comes all at once at the end; later stages still get no more than ``limit``.
-        pieces = out.split(limit, dim=2)
-        for i, piece in enumerate(pieces):
-            yield piece, last and i == len(pieces) - 1
+        pieces = list(out.split(limit, dim=2))[::-1]
+        del out
+        while pieces:
+            yield pieces.pop(), last and not pieces
 
 
 def flow(stages: Iterable[tuple[Stage, int]], source: Tensor, limit: int) -> Iterator[Tensor]:
@@ -163,9 +167,9 @@ def flow(stages: Iterable[tuple[Stage, int]], source: Tensor, limit: int) -> Ite
     Args:
         stages: each with the largest number of frames that it hands on at once.
     """
-    pieces = source.split(limit, dim=2)
-    chunks: Chunks = ((piece, i == len(pieces) - 1) for i, piece in enumerate(pieces))
+    chunks: Chunks = _through(lambda x, last: x, [(source, True)], limit)
     for stage, most in stages:
         chunks = _through(stage, chunks, most)
     for piece, _ in chunks:
         yield piece
+        del piece

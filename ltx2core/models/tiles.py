@@ -75,6 +75,6 @@ def blended(
                 total = torch.zeros(*tile.shape[:-2], *weights.shape, device=tile.device)
             weight = (down[:, None] * across).to(tile.device)
             where = (..., slice(top * target_cell, bottom * target_cell), slice(left * target_cell, right * target_cell))
-            total[where] += tile.float() * weight
+            total[where] += tile.to(torch.float32, copy=True).mul_(weight)
             weights[where] += weight
     return total.div_(weights)
