@@ -38,6 +38,23 @@ def _run(arguments: argparse.Namespace) -> None:
         reporter.close()
 
 
+def _plan(arguments: argparse.Namespace) -> None:
+    import torch
+
+    from .memory.plan import GIB, BaseSize, choose
+    from .memory.training import load_of
+    from .models.build import skeleton
+    from .runfile import Runner, read_run
+    from .standalone import ConsoleReporter, PlainResidency, StopFlag
+
+    runner = Runner(read_run(Path(arguments.run)), PlainResidency(torch.device("cpu")), ConsoleReporter(quiet=True), StopFlag())
+    model = skeleton(runner.models.checkpoint, "transformer")
+    clips = runner.clips()
+    sizes = [(c.bucket.frames, c.bucket.height, c.bucket.width, c.frame_rate) for c in clips]
+    load = load_of(runner.run.config, model, sizes, any(c.has_audio for c in clips))
+    print(choose(BaseSize.of(model), load, round(arguments.vram * GIB), round(arguments.ram * GIB)))
+
+
 def _demo(arguments: argparse.Namespace) -> None:
     from .demo import run_demo
 
@@ -72,6 +89,11 @@ def parser() -> argparse.ArgumentParser:
         command.add_argument("--device", help="cuda, cpu, mps; the best one by default")
         command.add_argument("--log", help="append every event as a line of JSON to this file")
         command.set_defaults(do=_run)
+    plan = commands.add_parser("plan", help="say how a run would fit a card, before anything is loaded")
+    plan.add_argument("run", help="the run file, JSON")
+    plan.add_argument("--vram", type=float, required=True, help="GiB free on the card")
+    plan.add_argument("--ram", type=float, required=True, help="GiB of host memory that may be pinned")
+    plan.set_defaults(do=_plan)
     demo = commands.add_parser("demo", help="the whole path on made data and tiny models, without ComfyUI")
     demo.add_argument("out", nargs="?", default="demo-out")
     demo.set_defaults(do=_demo)

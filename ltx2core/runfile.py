@@ -13,9 +13,11 @@ from .cache.store import Store
 from .cache.text import cache_prompts, read_features
 from .checkpoint.adapter import Adapter, load_adapter, save_adapter
 from .checkpoint.combined import open_checkpoint
-from .data.scan import scan
+from .data.scan import Clip, scan
 from .data.spec import DatasetSpec
 from .errors import LTX2Error
+from .memory.engine import MemorySettings
+from .memory.training import train_lora
 from .media.audio import Waveform, decode_audio
 from .media.video import load_image
 from .media.write import write_video
@@ -26,7 +28,7 @@ from .sample.modes import image_to_video, sound_to_video, text_to_video
 from .sample.settings import SampleSettings
 from .strict import from_dict
 from .text.source import TextEncoderSource, open_text_encoder
-from .train.loop import TrainResult, train
+from .train.loop import TrainResult
 from .train.loss_plot import draw_losses
 from .train.settings import LoRASettings, RunConfig, TrainSettings
 
@@ -66,6 +68,12 @@ class RunFile:
     lora: Mapping = field(default_factory=dict)
     train: Mapping = field(default_factory=dict)
     samples: tuple = ()
+    memory: Mapping | None = None
+
+    @property
+    def memory_settings(self) -> MemorySettings | None:
+        """None lets the plan decide by what is free."""
+        return None if self.memory is None else from_dict(MemorySettings, self.memory, "memory")
 
     @property
     def config(self) -> RunConfig:
@@ -101,7 +109,7 @@ def read_run(path: Path) -> RunFile:
     values |= {"dataset": dataset(run.dataset), "samples": tuple(job(j) for j in run.samples)}
     values["validation_dataset"] = None if run.validation_dataset is None else dataset(run.validation_dataset)
     run = RunFile(**values)
-    _ = run.config, run.jobs, DatasetSpec.from_dict(run.dataset)
+    _ = run.config, run.jobs, run.memory_settings, DatasetSpec.from_dict(run.dataset)
     return run
 
 
@@ -133,13 +141,17 @@ class Runner:
         index = scan(DatasetSpec.from_dict(dataset or self.run.dataset), self.reporter)
         return build_cache(index, self.models.checkpoint, self.text_encoder, self.cache_dir, **self.services)
 
+    def clips(self) -> tuple[Clip, ...]:
+        """The clips as they would be cached; nothing is encoded."""
+        return scan(DatasetSpec.from_dict(self.run.dataset), self.reporter).clips
+
     def train(self) -> TrainResult:
         """Caches, trains, and writes the adapter and ``loss.png``."""
         cache = self.cache()
         validation = None if self.run.validation_dataset is None else self.cache(self.run.validation_dataset)
-        result = train(
-            self.run.config, self.models.component("transformer"), cache, directory=self.output / "runs" / self.run.name, **self.services,
-            base=self.models.checkpoint.fingerprint("transformer"), name=self.run.name, validation=validation,
+        result = train_lora(
+            self.models, self.run.config, cache, directory=self.output / "runs" / self.run.name, name=self.run.name, **self.services,
+            memory=self.run.memory_settings, validation=validation,
         )  # fmt: skip
         save_adapter(self.adapter_path, result.adapter)
         draw_losses(result.history).save(self.output / "loss.png")

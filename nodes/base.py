@@ -24,6 +24,7 @@ CacheWire = io.Custom("LTX2_CACHE")
 AdapterWire = io.Custom("LTX2_ADAPTER")
 LoRASettingsWire = io.Custom("LTX2_LORA_SETTINGS")
 TrainSettingsWire = io.Custom("LTX2_TRAIN_SETTINGS")
+MemoryWire = io.Custom("LTX2_MEMORY_SETTINGS")
 LatentsWire = io.Custom("LTX2_LATENTS")
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from comfy_api.latest import ComfyExtension, io
 
-from . import adapters, bridge, data, decode, load, sample, text, train
+from . import adapters, bridge, data, decode, load, memory, sample, text, train
 
 NODES: list[type[io.ComfyNode]] = [
-    node for module in (load, text, data, train, adapters, sample, decode, bridge) for node in module.NODES
+    node for module in (load, text, data, train, memory, adapters, sample, decode, bridge) for node in module.NODES
 ]
 
 

@@ -10,11 +10,11 @@ from comfy_api.latest import io
 
 from ..ltx2core.checkpoint.adapter import save_adapter
 from ..ltx2core.errors import LTX2Error
-from ..ltx2core.train.loop import train
+from ..ltx2core.memory.training import train_lora
 from ..ltx2core.train.loss_plot import draw_losses
 from ..ltx2core.train.settings import ADAPTER_KINDS, OPTIMIZERS, SCHEDULES, TARGET_PRESETS, LoRASettings, RunConfig, TrainSettings
 from .adapters import WeightedAdapter
-from .base import CATEGORY, AdapterWire, CacheWire, CheckpointWire, LoRASettingsWire, TrainSettingsWire, running
+from .base import CATEGORY, AdapterWire, CacheWire, CheckpointWire, LoRASettingsWire, MemoryWire, TrainSettingsWire, running
 
 _NAME = re.compile(r"[\w .\-]+(/[\w .\-]+)*")
 
@@ -100,6 +100,7 @@ class LTX2TrainLoRA(io.ComfyNode):
                 io.String.Input("name", default="ltx2_lora", tooltip="File name in models/loras, without .safetensors. A run of the same name with other settings or clips is refused until the name is changed."),
                 CacheWire.Input("validation", optional=True, tooltip="Held-out clips for the validation loss. Without them the first training clips serve, which tells less."),
                 AdapterWire.Input("adapter", optional=True, tooltip="A LoRA to begin with; its rank must be the settings'."),
+                MemoryWire.Input("memory", optional=True, tooltip="Where the base model lies, from Memory Settings. Without it the fastest way that fits the card is chosen and said."),
             ],
             outputs=[
                 AdapterWire.Output("adapter", tooltip="The trained LoRA, for Apply Adapters."),
@@ -109,15 +110,13 @@ class LTX2TrainLoRA(io.ComfyNode):
         )  # fmt: skip
 
     @classmethod
-    def execute(cls, checkpoint, cache, lora, settings, name: str, validation=None, adapter=None) -> io.NodeOutput:
+    def execute(cls, checkpoint, cache, lora, settings, name: str, validation=None, adapter=None, memory=None) -> io.NodeOutput:
         if not _NAME.fullmatch(name) or ".." in name:
             raise LTX2Error(f"The name {name!r} cannot be a file name; use letters, digits, spaces, dots, - and _, with / for a folder.")
         with running() as host:
-            result = train(
-                RunConfig(lora, settings), checkpoint.component("transformer"), cache,
-                directory=host.paths.runs_dir() / name, residency=host.residency, reporter=host.reporter, stop=host.stop,
-                base=checkpoint.checkpoint.fingerprint("transformer"), name=name, validation=validation,
-                adapter=adapter.adapter if adapter is not None else None,
+            result = train_lora(
+                checkpoint, RunConfig(lora, settings), cache, directory=host.paths.runs_dir() / name, name=name, residency=host.residency,
+                reporter=host.reporter, stop=host.stop, memory=memory, validation=validation, adapter=adapter.adapter if adapter is not None else None,
             )  # fmt: skip
             file = f"{name}.safetensors"
             save_adapter(host.paths.loras_dir() / file, result.adapter)

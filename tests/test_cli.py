@@ -71,3 +71,10 @@ def test_inspect(run_file, capsys):
     assert main(["inspect", str(run_file.parent / "tiny.safetensors")]) == 0
     assert "LTX-2 19B (version 2.0), flavour dev" in capsys.readouterr().out
     assert main(["inspect", str(run_file)]) == 1
+
+
+def test_plan_says_how_a_run_fits(run_file, capsys):
+    assert main(["plan", str(run_file), "--vram", "2", "--ram", "4"]) == 0
+    assert "bf16 on the card" in capsys.readouterr().out
+    assert main(["plan", str(run_file), "--vram", "0.1", "--ram", "4"]) == 1
+    assert "Try, in this order" in capsys.readouterr().err

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from collections.abc import Sequence
 from pathlib import Path
+
+from torch.utils._triton import has_triton
 
 from ..cache.dataset import DatasetCache
 from ..checkpoint.adapter import Adapter
@@ -18,10 +22,10 @@ from .plan import BaseSize, Load, Plan, choose, free_device_bytes, free_host_byt
 from .residency import WithoutBlocks
 
 
-def load_of(run: RunConfig, model, cache: DatasetCache) -> Load:
-    """The largest bucket of ``cache`` and the values that the run trains."""
-    tokens = max(video_tokens(c.frames, c.height, c.width) + audio_latent_length(c.frames, c.frame_rate) for c in cache.clips)
-    modules = choose_targets(run.lora.targets, len(model.transformer_blocks), cache.has_audio).modules
+def load_of(run: RunConfig, model, sizes: Sequence[tuple[int, int, int, float]], has_audio: bool) -> Load:
+    """The largest bucket and the values that the run trains. ``sizes``: (frames, height, width, frame rate) of every clip."""
+    tokens = max(video_tokens(f, h, w) + audio_latent_length(f, rate) for f, h, w, rate in sizes)
+    modules = choose_targets(run.lora.targets, len(model.transformer_blocks), has_audio).modules
     linears = (model.get_submodule(m) for m in modules)
     trained = sum(run.lora.rank * (layer.in_features + layer.out_features) for layer in linears)
     return Load(tokens * run.train.batch_size, run.train.batch_size, trained, run.train.optimizer if run.train.optimizer == "adamw_bf16" else "adamw")
@@ -37,7 +41,7 @@ def make_plan(run: RunConfig, model, cache: DatasetCache, memory: MemorySettings
         if memory is not None and memory.streamed:
             raise LTX2Error("Streaming needs a graphics card; choose 0 streamed blocks on this machine.")
         return None
-    size, load = BaseSize.of(model), load_of(run, model, cache)
+    size, load = BaseSize.of(model), load_of(run, model, [(c.frames, c.height, c.width, c.frame_rate) for c in cache.clips], cache.has_audio)
     if memory is not None:
         return predict(size, load, memory)
     return choose(size, load, free_device_bytes(residency.device), free_host_bytes())
@@ -71,8 +75,12 @@ def train_lora(
     if plan is None:
         return train(run, model, cache, residency=residency, **common)
     reporter.message(f"Memory: {plan}.")
-    engine, working = fast_engine(plan.settings), plan.optimizer + plan.activations
-    if plan.settings.precision == "bf16" and not plan.settings.streamed:
+    settings = plan.settings
+    if settings.compiled and not has_triton():
+        reporter.message("Triton is not installed, so the blocks are not compiled: a step takes longer; the result is the same.", "warning")
+        settings = replace(settings, compiled=False)
+    engine, working = fast_engine(settings), plan.optimizer + plan.activations
+    if settings.precision == "bf16" and not settings.streamed:
         return train(run, model, cache, residency=residency, engine=engine, working_bytes=working, **common)
     try:
         return train(run, model, cache, residency=WithoutBlocks(residency, plan.weights), engine=engine, working_bytes=working, **common)
