@@ -124,7 +124,7 @@ def main() -> None:
     for case in CASES:
         rows += run_case(vae, case, device)
         if arguments.out:
-            arguments.out.write_text(json.dumps(rows, indent=1), encoding="utf-8")
+            arguments.out.write_text(json.dumps({"device": torch.cuda.get_device_name(), "torch": torch.__version__, "rows": rows}, indent=1), encoding="utf-8")
 
 
 if __name__ == "__main__":

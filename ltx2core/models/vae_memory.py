@@ -86,6 +86,11 @@ def _tiled(function: Callable[[Tensor], Tensor], source: Tensor, memory: VaeMemo
     return blended(function, source, (size, size), (overlap, overlap), source_cell=source_cell, target_cell=target_cell)
 
 
+def _joined(groups: list[Tensor]) -> Tensor:
+    # torch.cat copies a single tensor too, and a decoded clip is large.
+    return groups[0] if len(groups) == 1 else torch.cat(groups)
+
+
 def encode_mean(vae: nn.Module, pixels: Tensor, memory: VaeMemory = PLAIN) -> Tensor:
     """The posterior's mean, not normalised: [B, 3, F, H, W] in [-1, 1] -> [B, C, F', H', W']."""
     channels = vae.latents_mean.numel()
@@ -98,8 +103,7 @@ def encode_mean(vae: nn.Module, pixels: Tensor, memory: VaeMemory = PLAIN) -> Te
                 moments = vae.encoder(tile)
         return moments[:, :channels]
 
-    groups = pixels.split(memory.clips_at_once)
-    return torch.cat([_tiled(encode, group, memory, LTX2_COMPRESSION.space, 1) for group in groups])
+    return _joined([_tiled(encode, group, memory, LTX2_COMPRESSION.space, 1) for group in pixels.split(memory.clips_at_once)])
 
 
 def _laid(pieces: Iterator[Tensor], latent_frames: int) -> Tensor:
@@ -122,5 +126,4 @@ def decode_pixels(vae: nn.Module, latents: Tensor, memory: VaeMemory = PLAIN) ->
         with _pieces(vae.decoder, memory):
             return vae.decoder(tile)
 
-    groups = latents.split(memory.clips_at_once)
-    return torch.cat([_tiled(decode, group, memory, 1, LTX2_COMPRESSION.space) for group in groups])
+    return _joined([_tiled(decode, group, memory, 1, LTX2_COMPRESSION.space) for group in latents.split(memory.clips_at_once)])
