@@ -13,9 +13,10 @@ from ..errors import LTX2Error
 from ..geometry import audio_latent_length, pixel_frames
 from ..models.forward import Modality
 from ..models.latents import audio_coords, pack_audio, pack_video, video_coords
-from .conditioning import clean_video_tokens, happens
+from .conditioning import ConditioningSettings, clean_video_tokens, frozen_stream, happens
 from .objective import add_noise, velocity
 from .randomness import generator
+from .reference import find_scale, prepend_reference
 from .settings import TrainSettings
 from .timesteps import draw_sigma
 
@@ -74,13 +75,18 @@ class StepInputs:
 
 @dataclass(frozen=True)
 class Draw:
-    """The random part of one sample. sigma: float32 [1]; noise like the tokens, float32; clean: bool [N], None for none."""
+    """The random part of one sample. sigma: float32 [1]; noise like the tokens, float32; clean: bool [N], None for none.
+
+    frozen: "video" or "audio" is given whole (its sigma is 0). reference: whether the sample sees its reference video.
+    """
 
     video_sigma: Tensor
     audio_sigma: Tensor
     video_noise: Tensor
     audio_noise: Tensor
     video_clean: Tensor | None = None
+    frozen: str | None = None
+    reference: bool = True
 
 
 def _audio_shape(sample: Sample) -> tuple[int, int, int]:
@@ -112,8 +118,13 @@ def draw(sample: Sample, settings: TrainSettings, step: int, slot: int) -> Draw:
     video_sigma = draw_sigma(settings.timesteps, len(video_noise), generator(seed, "video_sigma", step, slot))
     own = settings.timesteps.independent_audio and settings.audio_weight > 0 and sample.audio_latents is not None
     audio_sigma = draw_sigma(settings.timesteps, len(audio_noise), generator(seed, "audio_sigma", step, slot)) if own else video_sigma
-    clean = clean_video_tokens(settings, tuple(sample.video_latents.shape[1:]), step, slot)
-    return Draw(video_sigma, audio_sigma, video_noise, audio_noise, clean if clean.any() else None)
+    clean = clean_video_tokens(settings.conditions, tuple(sample.video_latents.shape[1:]), seed, step, slot)
+    # A clip without sound has none to give, and nothing to learn from when its video is given.
+    frozen = frozen_stream(settings.conditioning, seed, step, slot) if sample.audio_latents is not None else None
+    zero = torch.zeros(1)
+    video_sigma, audio_sigma = zero if frozen == "video" else video_sigma, zero if frozen == "audio" else audio_sigma
+    reference = happens(settings.conditioning.reference, seed, "reference", step, slot)
+    return Draw(video_sigma, audio_sigma, video_noise, audio_noise, clean if clean.any() and frozen != "video" else None, frozen, reference)
 
 
 def fixed_draw(sample: Sample, sigma: float, seed: int, *purpose: int | str) -> Draw:
@@ -140,8 +151,25 @@ def _stack(what: str, tensors: Sequence[Tensor]) -> Tensor:
     return torch.stack(list(tensors))
 
 
-def assemble(samples: Sequence[Sample], draws: Sequence[Draw], dtype: torch.dtype) -> StepInputs:
+def _kept(draws: Sequence[Draw], stream: str) -> Tensor:
+    """[B] 0 for samples whose ``stream`` is given whole, else 1."""
+    return torch.tensor([float(d.frozen != stream) for d in draws])
+
+
+def _with_reference(video: StreamInputs, references: Sequence[Tensor], draws: Sequence[Draw], sample: Sample, dtype: torch.dtype, settings: ConditioningSettings) -> StreamInputs:
+    latents = _stack("reference latents", references)
+    scale = find_scale(tuple(sample.video_latents.shape[1:]), tuple(latents.shape[2:]), settings)
+    return prepend_reference(video, latents, torch.tensor([d.reference for d in draws]), sample.frame_rate, scale, dtype)
+
+
+def assemble(
+    samples: Sequence[Sample], draws: Sequence[Draw], dtype: torch.dtype, references: Sequence[Tensor] | None = None,
+    conditioning: ConditioningSettings = ConditioningSettings(),
+) -> StepInputs:  # fmt: skip
     """Batch ``samples`` noised by ``draws``; float inputs of the model in ``dtype``, on the CPU.
+
+    Args:
+        references: one reference video's latents [128, f, h, w] a sample, put in front.
 
     Raises:
         LTX2Error: the samples' shapes differ (they are of different buckets).
@@ -156,23 +184,29 @@ def assemble(samples: Sequence[Sample], draws: Sequence[Draw], dtype: torch.dtyp
         clean = torch.stack([torch.zeros(x0.shape[1], dtype=torch.bool) if c is None else c for c in cleans])
     has_sound = torch.tensor([float(s.audio_latents is not None) for s in samples])
     video = _stream(
-        x0, torch.stack([d.video_noise for d in draws]), torch.cat([d.video_sigma for d in draws]), torch.ones(batch), clean,
+        x0, torch.stack([d.video_noise for d in draws]), torch.cat([d.video_sigma for d in draws]), _kept(draws, "video"), clean,
         video_coords(batch, frames, height, width, samples[0].frame_rate), _stack("text features", [s.text_video for s in samples]), dtype,
     )  # fmt: skip
     audio = _stream(
-        a0, torch.stack([d.audio_noise for d in draws]), torch.cat([d.audio_sigma for d in draws]), has_sound, None,
+        a0, torch.stack([d.audio_noise for d in draws]), torch.cat([d.audio_sigma for d in draws]), has_sound * _kept(draws, "audio"), None,
         audio_coords(batch, a0.shape[1]), _stack("text features", [s.text_audio for s in samples]), dtype,
     )  # fmt: skip
+    if references is not None:
+        video = _with_reference(video, references, draws, samples[0], dtype, conditioning)
     return StepInputs(video, audio)
 
 
-def prepare(samples: Sequence[Sample], step: int, settings: TrainSettings, dtype: torch.dtype, empty_text: tuple[Tensor, Tensor] | None = None) -> StepInputs:
+def prepare(
+    samples: Sequence[Sample], step: int, settings: TrainSettings, dtype: torch.dtype, empty_text: tuple[Tensor, Tensor] | None = None,
+    references: Sequence[Tensor] | None = None,
+) -> StepInputs:  # fmt: skip
     """The inputs of batch ``step`` (counted over accumulation too), on the CPU.
 
     Args:
         samples: of one bucket.
         dtype: the model's; noise is drawn and added in float32.
         empty_text: the empty prompt's features, needed when ``caption_dropout`` is above 0.
+        references: see :func:`assemble`.
     """
     if settings.caption_dropout > 0:
         if empty_text is None:
@@ -182,4 +216,4 @@ def prepare(samples: Sequence[Sample], step: int, settings: TrainSettings, dtype
             if happens(settings.caption_dropout, settings.seed, "caption", step, slot) else s
             for slot, s in enumerate(samples)
         ]  # fmt: skip
-    return assemble(samples, [draw(s, settings, step, slot) for slot, s in enumerate(samples)], dtype)
+    return assemble(samples, [draw(s, settings, step, slot) for slot, s in enumerate(samples)], dtype, references, settings.conditioning)

@@ -11,6 +11,7 @@ import torch
 
 from ..cache.dataset import DatasetCache
 from .batch import StepInputs, prepare
+from .reference import References
 from .sampler import BucketSampler
 from .settings import TrainSettings
 
@@ -19,19 +20,24 @@ AHEAD = 2
 
 @dataclass(frozen=True)
 class Batch:
-    """``sampler`` is the sampler's state after this batch was drawn: what a checkpoint behind it must hold."""
+    """``sampler`` is the sampler's state after this batch was drawn: what a checkpoint behind it must hold.
+
+    has_video, has_audio: whether any sample has a loss of that stream.
+    """
 
     inputs: StepInputs
     sampler: dict[str, int]
+    has_video: bool
     has_audio: bool
 
 
 class Feed:
     """Batches from number ``first`` on, in the sampler's order, in page-locked memory for a CUDA device."""
 
-    def __init__(self, cache: DatasetCache, sampler: BucketSampler, settings: TrainSettings, dtype: torch.dtype, first: int, pin: bool):
+    def __init__(self, cache: DatasetCache, sampler: BucketSampler, settings: TrainSettings, dtype: torch.dtype, first: int, pin: bool,
+                 references: References | None = None):  # fmt: skip
         self._cache, self._sampler, self._settings, self._dtype, self._pin = cache, sampler, settings, dtype, pin
-        self._step = first
+        self._step, self._references = first, references
         self._empty = cache.text(cache.empty_text) if settings.caption_dropout > 0 else None
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="ltx2-feed")
         self._ahead: deque[Future[Batch]] = deque()
@@ -44,8 +50,10 @@ class Feed:
 
     def _make(self, positions: tuple[int, ...], step: int, state: dict[str, int]) -> Batch:
         samples = [self._cache[i] for i in positions]
-        inputs = prepare(samples, step, self._settings, self._dtype, self._empty)
-        return Batch(inputs.pin() if self._pin else inputs, state, any(s.audio_latents is not None for s in samples))
+        references = None if self._references is None else [self._references.latents(self._cache.clips[i]) for i in positions]
+        inputs = prepare(samples, step, self._settings, self._dtype, self._empty, references)
+        losses = (bool(stream.mask.any()) for stream in (inputs.video, inputs.audio))
+        return Batch(inputs.pin() if self._pin else inputs, state, *losses)
 
     def next(self) -> Batch:
         while len(self._ahead) <= AHEAD:

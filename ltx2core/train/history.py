@@ -12,11 +12,11 @@ from .validate import ValidationLoss
 
 @dataclass(frozen=True)
 class StepRecord:
-    """One optimizer step, counted from 1. ``audio`` is None when no clip of the step had sound. Norm before clipping."""
+    """One optimizer step, counted from 1. ``video`` or ``audio`` is None when no sample had such a loss. Norm before clipping."""
 
     step: int
     loss: float
-    video: float
+    video: float | None
     audio: float | None
     gradient_norm: float
     rate: float

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -22,6 +22,7 @@ from .lora import InjectedLoRA, adapter_from_state, injected
 from .objective import Objective
 from .optim import make_optimizer, rate_at
 from .randomness import derive
+from .reference import References
 from .sampler import BucketSampler
 from .settings import RunConfig
 from .state import Checkpointer, Facts, TrainState, check_same_run, tensors_digest
@@ -49,10 +50,10 @@ class TrainResult:
 class _Session:
     """The moving parts of one run between two checkpoints."""
 
-    def __init__(self, run: RunConfig, lora: InjectedLoRA, cache: DatasetCache, validation: DatasetCache | None, engine: Engine,
+    def __init__(self, run: RunConfig, lora: InjectedLoRA, cache: DatasetCache, validation: DatasetCache | None, references: References | None, engine: Engine,
                  device: torch.device, checkpoints: Checkpointer, facts: Facts, state: TrainState | None, reporter: Reporter):  # fmt: skip
         self.run, self.lora, self.cache, self.engine, self.device = run, lora, cache, engine, device
-        self.validation_cache = validation or cache
+        self.validation_cache, self.references = validation or cache, references
         self.checkpoints, self.facts, self.reporter = checkpoints, facts, reporter
         self.optimizer = make_optimizer(lora.parameters.values(), run.train)
         self.sampler = BucketSampler(cache, run.train.batch_size, run.train.seed)
@@ -62,7 +63,7 @@ class _Session:
             self._restore(state)
         self.sampler_state = self.sampler.state_dict()
         self.history = History.open(checkpoints.directory / "metrics.jsonl", self.step)
-        self._unread: list[tuple[int, bool, Tensor]] = []
+        self._unread: list[tuple[int, tuple[bool, bool], Tensor]] = []
         self._started = time.monotonic()
 
     @property
@@ -95,7 +96,8 @@ class _Session:
         train = self.run.train
         model, training = self.lora.model, self.lora.model.training
         model.eval()  # no dropout in what is compared between steps
-        found = validation_loss(self.engine.evaluate, self.validation_cache, train.validation_clips, self.objective, self.dtype, train.seed, self.step)
+        found = validation_loss(self.engine.evaluate, self.validation_cache, train.validation_clips, self.objective, self.dtype, train.seed, self.step,
+                                self.references)  # fmt: skip
         model.train(training)
         self.history.add(found)
         sound = "" if found.audio is None else f", sound {found.audio:.4f}"
@@ -106,18 +108,19 @@ class _Session:
         train = self.run.train
         torch.manual_seed(derive(train.seed, "step", self.step))
         sums = torch.zeros(3, device=self.device)
-        with_sound = 0
+        with_video = with_sound = 0
         for _ in range(train.accumulation):
             batch = feed.next()
             losses = self.engine(batch.inputs)
             sums += torch.stack((losses.total, losses.video, losses.audio))
+            with_video += batch.has_video
             with_sound += batch.has_audio
         self.optimizer.set_rate(rate_at(train, self.step))
         norm = self.optimizer.step()
         self.step += 1
         self.sampler_state = batch.sampler
-        means = sums / torch.tensor([train.accumulation, train.accumulation, max(1, with_sound)], device=self.device)
-        self._unread.append((self.step, with_sound > 0, torch.cat((means, norm.reshape(1)))))
+        means = sums / torch.tensor([train.accumulation, max(1, with_video), max(1, with_sound)], device=self.device)
+        self._unread.append((self.step, (with_video > 0, with_sound > 0), torch.cat((means, norm.reshape(1)))))
         if self.device.type == "cpu" or len(self._unread) >= READ_EVERY:
             self.read_losses()
 
@@ -131,16 +134,15 @@ class _Session:
             return
         values = torch.stack([t for _, _, t in self._unread]).tolist()
         records = []
-        for (step, sound, _), (loss, video, audio, norm) in zip(self._unread, values, strict=True):
+        for (step, (picture, sound), _), (loss, video, audio, norm) in zip(self._unread, values, strict=True):
             if not math.isfinite(loss) or not math.isfinite(norm):
                 raise LTX2Error(f"The loss became {loss} (gradient norm {norm}) at step {step}; lower the learning rate, the last checkpoint is untouched.")
-            records.append(StepRecord(step, loss, video, audio if sound else None, norm, rate_at(self.run.train, step - 1)))
+            records.append(StepRecord(step, loss, video if picture else None, audio if sound else None, norm, rate_at(self.run.train, step - 1)))
         self._unread.clear()
         self.history.add(*records)
         last = records[-1]
-        metrics = {"loss": last.loss, "video": last.video, "rate": last.rate, "gradient_norm": last.gradient_norm}
-        if last.audio is not None:
-            metrics["audio"] = last.audio
+        metrics = {"loss": last.loss, "rate": last.rate, "gradient_norm": last.gradient_norm}
+        metrics |= {name: value for name, value in (("video", last.video), ("audio", last.audio)) if value is not None}
         self.reporter.progress(Progress("train", last.step, self.run.train.steps, metrics=metrics))
 
 
@@ -154,7 +156,7 @@ def _steps(session: _Session, stop: StopSignal) -> None:
     first = session.step * train.accumulation
     if session.step == 0:
         session.validate()
-    with Feed(session.cache, session.sampler, train, session.dtype, first, session.device.type == "cuda") as feed:
+    with Feed(session.cache, session.sampler, train, session.dtype, first, session.device.type == "cuda", session.references) as feed:
         while session.step < train.steps:
             if stop.requested():
                 session.save()
@@ -185,8 +187,8 @@ def _own(model: nn.Module) -> None:
 
 
 def _train(run: RunConfig, model: nn.Module, cache: DatasetCache, targets: Targets, checkpoints: Checkpointer, facts: Facts, state: TrainState | None,
-           residency: Residency, reporter: Reporter, stop: StopSignal, validation: DatasetCache | None, adapter: Adapter | None,
-           engine: EngineFactory, working_bytes: int) -> None:  # fmt: skip
+           residency: Residency, reporter: Reporter, stop: StopSignal, validation: DatasetCache | None, references: References | None,
+           adapter: Adapter | None, engine: EngineFactory, working_bytes: int) -> None:  # fmt: skip
     device = residency.device
     devices = [device.index or 0] if device.type == "cuda" else []
     _own(model)
@@ -197,7 +199,7 @@ def _train(run: RunConfig, model: nn.Module, cache: DatasetCache, targets: Targe
             if adapter is not None:
                 lora.load(adapter)
             step = engine(model, Objective.of(run.train), device, run.train.gradient_checkpointing)
-            session = _Session(run, lora, cache, validation, step, device, checkpoints, facts, state, reporter)
+            session = _Session(run, lora, cache, validation, references, step, device, checkpoints, facts, state, reporter)
             _steps(session, stop)
 
 
@@ -213,6 +215,7 @@ def train(
     base: str = "",
     name: str = "adapter",
     validation: DatasetCache | None = None,
+    references: References | None = None,
     adapter: Adapter | None = None,
     engine: EngineFactory = EagerEngine,
     working_bytes: int = 0,
@@ -225,6 +228,7 @@ def train(
         base: content hash of the base weights, so that a run never goes on with others.
         name: of the adapter.
         validation: held-out clips; the first training clips when None.
+        references: reference videos of all clips, of ``validation`` too (IC-LoRA).
         adapter: to continue from; its rank and kind must be the run's.
         engine: how a step is run; see :class:`~ltx2core.train.step.Engine`.
         working_bytes: memory to keep free on the device beside the base weights.
@@ -233,7 +237,11 @@ def train(
         Interrupted: ``stop`` was set; the state is saved.
         LTX2Error: the folder holds another run, a full disk, a loss that is not finite, no clips.
     """
-    facts = Facts.of(run, cache.digest, base, tensors_digest(adapter.state()) if adapter else "")
+    facts = Facts.of(run, cache.digest, base, start=tensors_digest(adapter.state()) if adapter else "",
+                     references=references.cache.digest if references else "")  # fmt: skip
+    scale = None if references is None else references.check(cache, run.train.conditioning)
+    if references is not None and validation is not None:
+        references.check(validation, run.train.conditioning)
     checkpoints = Checkpointer(directory, run.train.keep_checkpoints)
     with torch.inference_mode(False), torch.enable_grad():
         checkpoints.clean()
@@ -245,6 +253,7 @@ def train(
         if state is None or state.step < run.train.steps:
             targets = choose(run.lora.targets, len(model.transformer_blocks), cache.has_audio)
             reporter.message(targets.message if state is None else f"The run goes on at step {state.step} of {run.train.steps}.")
-            _train(run, model, cache, targets, checkpoints, facts, state, residency, reporter, stop, validation, adapter, engine, working_bytes)
+            _train(run, model, cache, targets, checkpoints, facts, state, residency, reporter, stop, validation, references, adapter, engine, working_bytes)
             state, _ = checkpoints.newest()
-        return _result(run, model, cache, checkpoints, state, name)
+        result = _result(run, model, cache, checkpoints, state, name)
+        return result if scale is None else replace(result, adapter=replace(result.adapter, metadata={**result.adapter.metadata, **scale.metadata}))

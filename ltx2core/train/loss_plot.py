@@ -28,7 +28,7 @@ def smooth(values: Sequence[float], window: int) -> list[float]:
 def curves(history: History) -> dict[str, Points]:
     """Name -> (step, loss) points; names without points are left out."""
     found = {
-        "video": [(r.step, r.video) for r in history.steps],
+        "video": [(r.step, r.video) for r in history.steps if r.video is not None],
         "audio": [(r.step, r.audio) for r in history.steps if r.audio is not None],
         "validation video": [(v.step, v.video) for v in history.validation],
         "validation audio": [(v.step, v.audio) for v in history.validation if v.audio is not None],

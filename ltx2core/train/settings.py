@@ -10,6 +10,8 @@ from typing import Any
 from ..errors import LTX2Error
 from ..models.forward import CROSS_TIMESTEP_RULES
 from ..strict import from_dict, to_plain
+from .checks import check_choice, check_range, check_whole
+from .conditioning import Condition, ConditioningSettings
 
 TARGET_PRESETS = ("auto", "video", "video_ff", "audio", "audio_ff", "cross_modal", "audio_video", "all_linear", "audio_only", "ic")
 ADAPTER_KINDS = ("lora", "dora", "lokr", "loha")
@@ -18,22 +20,6 @@ LOSSES = ("l2", "huber", "smooth_l1")
 OPTIMIZERS = ("adamw", "adamw_bf16")
 SCHEDULES = ("constant", "linear", "cosine")
 DTYPE_NAMES = ("bf16", "float32", "auto")
-
-
-def _choice(name: str, value: str, allowed: tuple[str, ...]) -> None:
-    if value not in allowed:
-        raise LTX2Error(f"{name} is {value!r}; choose one of {', '.join(allowed)}.")
-
-
-def _range(name: str, value: float, low: float, high: float = math.inf) -> None:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value) or not low <= value <= high:
-        limits = f"between {low:g} and {high:g}" if high < math.inf else f"of at least {low:g}"
-        raise LTX2Error(f"{name} is {value!r}; give a number {limits}.")
-
-
-def _whole(name: str, value: int, low: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < low:
-        raise LTX2Error(f"{name} is {value!r}; give a whole number of at least {low}.")
 
 
 @dataclass(frozen=True)
@@ -54,17 +40,17 @@ class LoRASettings:
     factor: int = -1
 
     def __post_init__(self) -> None:
-        _whole("rank", self.rank, 1)
-        _choice("kind", self.kind, ADAPTER_KINDS)
+        check_whole("rank", self.rank, 1)
+        check_choice("kind", self.kind, ADAPTER_KINDS)
         if self.factor != -1:
-            _whole("factor", self.factor, 2)
+            check_whole("factor", self.factor, 2)
         if self.kind in ("lokr", "loha") and self.dropout:
             raise LTX2Error(f"dropout is {self.dropout:g} and {self.kind} has none; set dropout to 0, or kind to lora or dora.")
-        _range("alpha", self.alpha, 1e-6)
-        _range("dropout", self.dropout, 0, 0.99)
-        _choice("init", self.init, ("kaiming_uniform", "gaussian"))
+        check_range("alpha", self.alpha, 1e-6)
+        check_range("dropout", self.dropout, 0, 0.99)
+        check_choice("init", self.init, ("kaiming_uniform", "gaussian"))
         if isinstance(self.targets, str):
-            _choice("targets", self.targets, TARGET_PRESETS)
+            check_choice("targets", self.targets, TARGET_PRESETS)
         elif not self.targets or not all(isinstance(t, str) and t for t in self.targets):
             raise LTX2Error("targets is an empty list; name a preset or give patterns such as transformer_blocks.*.attn1.to_q.")
 
@@ -89,13 +75,13 @@ class TimestepSettings:
     independent_audio: bool = True
 
     def __post_init__(self) -> None:
-        _choice("timesteps.kind", self.kind, TIMESTEP_KINDS)
-        _range("timesteps.mean", self.mean, -20, 20)
+        check_choice("timesteps.kind", self.kind, TIMESTEP_KINDS)
+        check_range("timesteps.mean", self.mean, -20, 20)
         for name in ("std", "alpha", "beta"):
-            _range(f"timesteps.{name}", getattr(self, name), 1e-3)
-        _range("timesteps.uniform_fraction", self.uniform_fraction, 0, 1)
+            check_range(f"timesteps.{name}", getattr(self, name), 1e-3)
+        check_range("timesteps.uniform_fraction", self.uniform_fraction, 0, 1)
         if self.shift is not None:
-            _range("timesteps.shift", self.shift, 1e-3)
+            check_range("timesteps.shift", self.shift, 1e-3)
 
 
 @dataclass(frozen=True)
@@ -109,7 +95,7 @@ class TrainSettings:
     first_frame_probability: chance that a clip's first latent frame is given clean (for image-to-video).
     caption_dropout: chance of the empty prompt. checkpoint_every, validate_every: in steps; 0 means only at the end.
     keep_checkpoints: how many of the newest are kept. gradient_checkpointing: recompute blocks in backward.
-    dtype: of the weights and the adapter; auto is the model's own.
+    dtype: of the weights and the adapter; auto is the model's own. conditioning: what else is given clean.
     """
 
     steps: int = 2000
@@ -135,21 +121,30 @@ class TrainSettings:
     validation_clips: int = 4
     gradient_checkpointing: bool = True
     dtype: str = "bf16"
+    conditioning: ConditioningSettings = field(default_factory=ConditioningSettings)
+
+    @property
+    def conditions(self) -> tuple[Condition, ...]:
+        """Those of ``conditioning``, behind the first frame's of ``first_frame_probability``."""
+        first = (Condition("first_frame", self.first_frame_probability),) if self.first_frame_probability > 0 else ()
+        return first + self.conditioning.conditions
 
     def __post_init__(self) -> None:
         for name, low in (("steps", 1), ("warmup", 0), ("batch_size", 1), ("accumulation", 1), ("seed", 0), ("checkpoint_every", 0),
                           ("keep_checkpoints", 1), ("validate_every", 0), ("validation_clips", 0)):  # fmt: skip
-            _whole(name, getattr(self, name), low)
+            check_whole(name, getattr(self, name), low)
         for name in ("learning_rate", "max_grad_norm", "weight_decay", "audio_weight"):
-            _range(name, getattr(self, name), 0)
-        _range("huber_c", self.huber_c, 1e-6)
-        _range("first_frame_probability", self.first_frame_probability, 0, 1)
-        _range("caption_dropout", self.caption_dropout, 0, 1)
-        _choice("schedule", self.schedule, SCHEDULES)
-        _choice("optimizer", self.optimizer, OPTIMIZERS)
-        _choice("loss", self.loss, LOSSES)
-        _choice("av_cross_timestep", self.av_cross_timestep, CROSS_TIMESTEP_RULES)
-        _choice("dtype", self.dtype, DTYPE_NAMES)
+            check_range(name, getattr(self, name), 0)
+        check_range("huber_c", self.huber_c, 1e-6)
+        check_range("first_frame_probability", self.first_frame_probability, 0, 1)
+        check_range("caption_dropout", self.caption_dropout, 0, 1)
+        if self.conditioning.frozen_video > 0 and self.audio_weight == 0:
+            raise LTX2Error("frozen_video leaves only the sound to learn and audio_weight is 0; set audio_weight above 0, or frozen_video to 0.")
+        check_choice("schedule", self.schedule, SCHEDULES)
+        check_choice("optimizer", self.optimizer, OPTIMIZERS)
+        check_choice("loss", self.loss, LOSSES)
+        check_choice("av_cross_timestep", self.av_cross_timestep, CROSS_TIMESTEP_RULES)
+        check_choice("dtype", self.dtype, DTYPE_NAMES)
 
 
 @dataclass(frozen=True)

@@ -36,12 +36,12 @@ class Facts:
     base: str
 
     @classmethod
-    def of(cls, run: RunConfig, dataset: str, base: str, start: str = "") -> Facts:
-        """``base`` names the base weights (a content hash), ``start`` the adapter that the run continues from."""
+    def of(cls, run: RunConfig, dataset: str, base: str, **others: str) -> Facts:
+        """``base`` names the base weights (a content hash); ``others`` what else the run depends on, empty ones left out."""
         plain = to_plain(run)
         for name in _FREE + (("steps",) if _steps_are_free(run.train) else ()):
             del plain["train"][name]
-        return cls({**plain, "start": start} if start else plain, dataset, base)
+        return cls({**plain, **{k: v for k, v in others.items() if v}}, dataset, base)
 
     @property
     def fingerprint(self) -> str:

@@ -10,6 +10,7 @@ import torch
 from ..cache.dataset import DatasetCache, Sample
 from .batch import assemble, fixed_draw
 from .objective import Objective, masked_means, pointwise_loss
+from .reference import References
 from .step import StepLosses
 
 SIGMAS = (0.1, 0.3, 0.5, 0.7, 0.9)
@@ -30,11 +31,11 @@ def _mean(values: Sequence[float]) -> float | None:
     return sum(values) / len(values) if values else None
 
 
-def _sample_losses(sample: Sample, slot: int, evaluate: Callable, objective: Objective, dtype: torch.dtype, seed: int) -> list[tuple[StepLosses, float, float]]:
+def _sample_losses(sample: Sample, slot: int, evaluate: Callable, objective: Objective, dtype: torch.dtype, seed: int, references: list | None) -> list[tuple[StepLosses, float, float]]:
     """(losses, zero prediction's video loss, and audio loss) at every sigma."""
     results = []
     for sigma in SIGMAS:
-        inputs = assemble([sample], [fixed_draw(sample, sigma, seed, slot, int(sigma * 1000))], dtype)
+        inputs = assemble([sample], [fixed_draw(sample, sigma, seed, slot, int(sigma * 1000))], dtype, references)
         zero = [
             masked_means(pointwise_loss(torch.zeros_like(s.target), s.target, objective.loss, objective.huber_c), s.mask)[1].item()
             for s in (inputs.video, inputs.audio)
@@ -44,18 +45,21 @@ def _sample_losses(sample: Sample, slot: int, evaluate: Callable, objective: Obj
 
 
 def validation_loss(
-    evaluate: Callable[..., StepLosses], cache: DatasetCache, clips: int, objective: Objective, dtype: torch.dtype, seed: int, step: int
+    evaluate: Callable[..., StepLosses], cache: DatasetCache, clips: int, objective: Objective, dtype: torch.dtype, seed: int, step: int,
+    references: References | None = None,
 ) -> ValidationLoss:
     """Loss on the first ``clips`` clips of ``cache``.
 
     Args:
         evaluate: an engine's forward pass.
         dtype: of the model's inputs.
+        references: reference videos, which all clips are given then.
     """
     video, audio, zero_video, zero_audio = [], [], [], []
     for slot in range(min(clips, len(cache))):
         sample = cache[slot]
-        for losses, zero_v, zero_a in _sample_losses(sample, slot, evaluate, objective, dtype, seed):
+        given = None if references is None else [references.latents(cache.clips[slot])]
+        for losses, zero_v, zero_a in _sample_losses(sample, slot, evaluate, objective, dtype, seed, given):
             video.append(losses.video.item())
             zero_video.append(zero_v)
             if sample.audio_latents is not None:
