@@ -131,7 +131,8 @@ def _record(file: str, result) -> dict:
 
 
 def _summary(file: str, result) -> str:
-    last = f", validation loss {result.validation[-1].video:.4f} (at the start {result.validation[0].video:.4f})" if result.validation else ""
+    first, now = ((v.audio if v.video is None else v.video) for v in (result.validation[0], result.validation[-1])) if result.validation else (None, None)
+    last = f", validation loss {now:.4f} (at the start {first:.4f})" if now is not None else ""
     return f"{file}: {result.steps} steps in {result.seconds:.0f} s{last}"
 
 

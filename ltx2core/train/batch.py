@@ -13,12 +13,14 @@ from ..errors import LTX2Error
 from ..geometry import audio_latent_length, pixel_frames
 from ..models.forward import Modality
 from ..models.latents import audio_coords, pack_audio, pack_video, video_coords
+from .audio_only import without_video
 from .conditioning import ConditioningSettings, clean_video_tokens, frozen_stream, happens
 from .objective import add_noise, velocity
 from .randomness import generator
 from .reference import find_scale, prepend_reference
 from .settings import TrainSettings
 from .timesteps import draw_sigma
+from .tread import kept_tokens
 
 
 @dataclass(frozen=True)
@@ -47,13 +49,17 @@ class StreamInputs:
 
 @dataclass(frozen=True)
 class StepInputs:
-    """Everything one forward and backward pass reads: tensors only, of one shape for one ``signature``."""
+    """Everything one forward and backward pass reads: tensors only, of one shape for one ``signature``.
+
+    routes: of each TREAD route, the video tokens [B, K] that go through.
+    """
 
     video: StreamInputs
     audio: StreamInputs
+    routes: tuple[Tensor, ...] = ()
 
     def map(self, change: Callable[[Tensor], Tensor]) -> StepInputs:
-        return StepInputs(self.video.map(change), self.audio.map(change))
+        return StepInputs(self.video.map(change), self.audio.map(change), tuple(change(t) for t in self.routes))
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> StepInputs:
         return self.map(lambda t: t.to(device, non_blocking=non_blocking))
@@ -65,7 +71,7 @@ class StepInputs:
     def tensors(self) -> dict[str, Tensor]:
         """ "video.tokens" … -> tensor, without those that are None; the same keys for one signature."""
         pairs = ((f"{s}.{f.name}", getattr(getattr(self, s), f.name)) for s in ("video", "audio") for f in fields(StreamInputs))
-        return {k: t for k, t in pairs if t is not None}
+        return {k: t for k, t in pairs if t is not None} | {f"routes.{i}": t for i, t in enumerate(self.routes)}
 
     @property
     def signature(self) -> tuple:
@@ -116,7 +122,7 @@ def draw(sample: Sample, settings: TrainSettings, step: int, slot: int) -> Draw:
     seed = settings.seed
     video_noise, audio_noise = _noise(sample, seed, step, slot)
     video_sigma = draw_sigma(settings.timesteps, len(video_noise), generator(seed, "video_sigma", step, slot))
-    own = settings.timesteps.independent_audio and settings.audio_weight > 0 and sample.audio_latents is not None
+    own = settings.audio_only or (settings.timesteps.independent_audio and settings.audio_weight > 0 and sample.audio_latents is not None)
     audio_sigma = draw_sigma(settings.timesteps, len(audio_noise), generator(seed, "audio_sigma", step, slot)) if own else video_sigma
     clean = clean_video_tokens(settings.conditions, tuple(sample.video_latents.shape[1:]), seed, step, slot)
     # A clip without sound has none to give, and nothing to learn from when its video is given.
@@ -216,4 +222,18 @@ def prepare(
             if happens(settings.caption_dropout, settings.seed, "caption", step, slot) else s
             for slot, s in enumerate(samples)
         ]  # fmt: skip
-    return assemble(samples, [draw(s, settings, step, slot) for slot, s in enumerate(samples)], dtype, references, settings.conditioning)
+    if settings.audio_only:
+        samples = [replace(s, video_latents=torch.zeros(without_video(s))) for s in samples]
+    inputs = assemble(samples, [draw(s, settings, step, slot) for slot, s in enumerate(samples)], dtype, references, settings.conditioning)
+    if settings.audio_only:
+        inputs = replace(inputs, video=replace(inputs.video, mask=torch.zeros_like(inputs.video.mask)))
+    return replace(inputs, routes=_routes(inputs.video, settings, step)) if settings.tread else inputs
+
+
+def _routes(video: StreamInputs, settings: TrainSettings, step: int) -> tuple[Tensor, ...]:
+    batch, tokens = video.mask.shape
+    given = None if video.timesteps is None else video.mask == 0
+    return tuple(
+        torch.stack([kept_tokens(route, tokens, None if given is None else given[slot], settings.seed, step, slot, number) for slot in range(batch)])
+        for number, route in enumerate(settings.tread)
+    )

@@ -16,6 +16,7 @@ from ..errors import LTX2Error
 from ..models.handle import weight_dtype
 from ..protocols import Interrupted, Progress, Reporter, Residency, StopSignal
 from . import measure
+from .audio_only import check_audio_only
 from .feed import Feed
 from .history import History, StepRecord
 from .lora import InjectedLoRA, adapter_from_state, injected
@@ -28,6 +29,7 @@ from .settings import RunConfig
 from .state import Checkpointer, Facts, TrainState, check_same_run, tensors_digest
 from .step import EagerEngine, Engine, EngineFactory
 from .targets import Targets, choose
+from .tread import resolve_routes
 from .validate import ValidationLoss, validation_loss
 
 # Steps between two reads of the losses on an accelerator: each read waits for the device.
@@ -100,8 +102,8 @@ class _Session:
                                 self.references)  # fmt: skip
         model.train(training)
         self.history.add(found)
-        sound = "" if found.audio is None else f", sound {found.audio:.4f}"
-        self.reporter.message(f"Validation loss at step {self.step}: video {found.video:.4f}{sound}.")
+        parts = [f"{name} {value:.4f}" for name, value in (("video", found.video), ("sound", found.audio)) if value is not None]
+        self.reporter.message(f"Validation loss at step {self.step}: {', '.join(parts)}.")
 
     def advance(self, feed: Feed) -> None:
         """One optimizer step."""
@@ -203,6 +205,13 @@ def _train(run: RunConfig, model: nn.Module, cache: DatasetCache, targets: Targe
             _steps(session, stop)
 
 
+def _check_methods(run: RunConfig, model: nn.Module, cache: DatasetCache, targets: Targets) -> None:
+    """Raises LTX2Error when a method does not fit the model, the clips or the layers."""
+    resolve_routes(run.train.tread, len(model.transformer_blocks))
+    if run.train.audio_only:
+        check_audio_only(cache, targets.modules)
+
+
 def train(
     run: RunConfig,
     model: nn.Module,
@@ -251,7 +260,8 @@ def train(
         if state is not None:
             check_same_run(state.facts, facts, directory)
         if state is None or state.step < run.train.steps:
-            targets = choose(run.lora.targets, len(model.transformer_blocks), cache.has_audio)
+            targets = choose(run.lora.targets, len(model.transformer_blocks), cache.has_audio, run.train.audio_only)
+            _check_methods(run, model, cache, targets)
             reporter.message(targets.message if state is None else f"The run goes on at step {state.step} of {run.train.steps}.")
             _train(run, model, cache, targets, checkpoints, facts, state, residency, reporter, stop, validation, references, adapter, engine, working_bytes)
             state, _ = checkpoints.newest()

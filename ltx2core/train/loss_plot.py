@@ -30,7 +30,7 @@ def curves(history: History) -> dict[str, Points]:
     found = {
         "video": [(r.step, r.video) for r in history.steps if r.video is not None],
         "audio": [(r.step, r.audio) for r in history.steps if r.audio is not None],
-        "validation video": [(v.step, v.video) for v in history.validation],
+        "validation video": [(v.step, v.video) for v in history.validation if v.video is not None],
         "validation audio": [(v.step, v.audio) for v in history.validation if v.audio is not None],
     }
     return {name: points for name, points in found.items() if points}

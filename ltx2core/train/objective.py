@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from .settings import TrainSettings
+from .tread import TreadRoute
 
 
 @dataclass(frozen=True)
@@ -18,10 +19,12 @@ class Objective:
     huber_c: float = 0.1
     audio_weight: float = 1.0
     av_cross_timestep: str = "official"
+    audio_only: bool = False
+    tread: tuple[TreadRoute, ...] = ()
 
     @classmethod
     def of(cls, settings: TrainSettings) -> Objective:
-        return cls(settings.loss, settings.huber_c, settings.audio_weight, settings.av_cross_timestep)
+        return cls(settings.loss, settings.huber_c, settings.audio_weight, settings.av_cross_timestep, settings.audio_only, settings.tread)
 
 
 def add_noise(x0: Tensor, noise: Tensor, sigma: Tensor) -> Tensor:

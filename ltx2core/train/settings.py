@@ -12,6 +12,7 @@ from ..models.forward import CROSS_TIMESTEP_RULES
 from ..strict import from_dict, to_plain
 from .checks import check_choice, check_range, check_whole
 from .conditioning import Condition, ConditioningSettings
+from .tread import TreadRoute
 
 TARGET_PRESETS = ("auto", "video", "video_ff", "audio", "audio_ff", "cross_modal", "audio_video", "all_linear", "audio_only", "ic")
 ADAPTER_KINDS = ("lora", "dora", "lokr", "loha")
@@ -96,6 +97,7 @@ class TrainSettings:
     caption_dropout: chance of the empty prompt. checkpoint_every, validate_every: in steps; 0 means only at the end.
     keep_checkpoints: how many of the newest are kept. gradient_checkpointing: recompute blocks in backward.
     dtype: of the weights and the adapter; auto is the model's own. conditioning: what else is given clean.
+    audio_only: the video branch is not computed. tread: routes of video tokens around blocks, see ``tread.py``.
     """
 
     steps: int = 2000
@@ -122,6 +124,8 @@ class TrainSettings:
     gradient_checkpointing: bool = True
     dtype: str = "bf16"
     conditioning: ConditioningSettings = field(default_factory=ConditioningSettings)
+    audio_only: bool = False
+    tread: tuple[TreadRoute, ...] = ()
 
     @property
     def conditions(self) -> tuple[Condition, ...]:
@@ -140,11 +144,22 @@ class TrainSettings:
         check_range("caption_dropout", self.caption_dropout, 0, 1)
         if self.conditioning.frozen_video > 0 and self.audio_weight == 0:
             raise LTX2Error("frozen_video leaves only the sound to learn and audio_weight is 0; set audio_weight above 0, or frozen_video to 0.")
+        self._check_audio_only()
         check_choice("schedule", self.schedule, SCHEDULES)
         check_choice("optimizer", self.optimizer, OPTIMIZERS)
         check_choice("loss", self.loss, LOSSES)
         check_choice("av_cross_timestep", self.av_cross_timestep, CROSS_TIMESTEP_RULES)
         check_choice("dtype", self.dtype, DTYPE_NAMES)
+
+    def _check_audio_only(self) -> None:
+        if not self.audio_only:
+            return
+        if self.audio_weight == 0:
+            raise LTX2Error("audio_only trains the sound alone and audio_weight is 0; set audio_weight above 0, or audio_only off.")
+        for name, used in (("tread", self.tread), ("conditions on video", self.conditions), ("frozen_audio", self.conditioning.frozen_audio),
+                           ("frozen_video", self.conditioning.frozen_video)):  # fmt: skip
+            if used:
+                raise LTX2Error(f"audio_only computes no video, so {name} cannot be used with it; switch one of them off.")
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,12 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
+from ..errors import LTX2Error
 from ..models.forward import BlockRunner, denoise, run_block, run_block_checkpointed
+from .audio_only import denoise_audio
 from .batch import StepInputs
 from .objective import Objective, masked_means, pointwise_loss
+from .tread import TreadRunner, resolve_routes
 
 
 @dataclass(frozen=True)
@@ -30,11 +33,23 @@ class StepLosses:
 
 def training_step(model: nn.Module, inputs: StepInputs, objective: Objective, runner: BlockRunner | None = None) -> StepLosses:
     """Losses of one batch: video + audio_weight * audio. With weight 0 the sound is not in the graph at all."""
+    if objective.audio_only:
+        return _audio_step(model, inputs, objective, runner)
+    if inputs.routes:
+        runner = TreadRunner(runner or run_block, resolve_routes(objective.tread, len(model.transformer_blocks)), inputs.routes)
     video, audio = denoise(model, inputs.video.modality(), inputs.audio.modality(), av_cross_timestep=objective.av_cross_timestep, runner=runner)
     video_samples, video_loss = masked_means(pointwise_loss(video, inputs.video.target, objective.loss, objective.huber_c), inputs.video.mask)
     audio_samples, audio_loss = masked_means(pointwise_loss(audio, inputs.audio.target, objective.loss, objective.huber_c), inputs.audio.mask)
     total = video_loss if objective.audio_weight == 0 else video_loss + objective.audio_weight * audio_loss
     return StepLosses(total, video_loss, audio_loss, video_samples, audio_samples)
+
+
+def _audio_step(model: nn.Module, inputs: StepInputs, objective: Objective, runner: BlockRunner | None) -> StepLosses:
+    if runner not in (None, run_block, run_block_checkpointed):
+        raise LTX2Error("Training sound alone works with plain weights only; switch quantisation, streaming and compiling off, it needs little memory.")
+    audio = denoise_audio(model, inputs.audio.modality(), checkpointed=runner is run_block_checkpointed)
+    samples, loss = masked_means(pointwise_loss(audio, inputs.audio.target, objective.loss, objective.huber_c), inputs.audio.mask)
+    return StepLosses(objective.audio_weight * loss, torch.zeros_like(loss), loss, torch.zeros_like(samples), samples)
 
 
 class Engine(Protocol):

@@ -68,7 +68,7 @@ def match_patterns(patterns: tuple[str, ...], layers: int) -> tuple[str, ...]:
     return tuple(m for m in names.values() if m in chosen)
 
 
-def choose(targets: str | tuple[str, ...], layers: int, has_audio: bool) -> Targets:
+def choose(targets: str | tuple[str, ...], layers: int, has_audio: bool, audio_only: bool = False) -> Targets:
     """The layers for a LoRA's ``targets``. ``auto``: all attentions, or the video's alone when no clip has sound."""
     if not isinstance(targets, str):
         modules = match_patterns(tuple(targets), layers)
@@ -77,8 +77,9 @@ def choose(targets: str | tuple[str, ...], layers: int, has_audio: bool) -> Targ
         modules = preset_modules(targets, layers)
         return Targets(modules, f"The LoRA changes the {len(modules)} linear layers of the set {targets}.")
     name = "audio_video" if has_audio else "video"
+    name = "audio_only" if audio_only else name
     modules = preset_modules(name, layers)
-    why = "clips have sound" if has_audio else "no clip has sound"
+    why = "sound is trained alone" if audio_only else "clips have sound" if has_audio else "no clip has sound"
     return Targets(modules, f"The LoRA changes the {len(modules)} linear layers of the set {name}, because {why}.")
 
 

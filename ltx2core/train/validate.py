@@ -18,12 +18,15 @@ SIGMAS = (0.1, 0.3, 0.5, 0.7, 0.9)
 
 @dataclass(frozen=True)
 class ValidationLoss:
-    """Means over clips and SIGMAS at optimizer step ``step``; ``zero_*``: of a prediction of all zeros. None: no clip has sound."""
+    """Means over clips and SIGMAS at optimizer step ``step``; ``zero_*``: of a prediction of all zeros.
+
+    None: no clip has sound, or sound is trained alone.
+    """
 
     step: int
-    video: float
+    video: float | None
     audio: float | None
-    zero_video: float
+    zero_video: float | None
     zero_audio: float | None
 
 
@@ -60,8 +63,9 @@ def validation_loss(
         sample = cache[slot]
         given = None if references is None else [references.latents(cache.clips[slot])]
         for losses, zero_v, zero_a in _sample_losses(sample, slot, evaluate, objective, dtype, seed, given):
-            video.append(losses.video.item())
-            zero_video.append(zero_v)
+            if not objective.audio_only:
+                video.append(losses.video.item())
+                zero_video.append(zero_v)
             if sample.audio_latents is not None:
                 audio.append(losses.audio.item())
                 zero_audio.append(zero_a)
