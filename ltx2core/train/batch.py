@@ -113,7 +113,7 @@ def _noise(sample: Sample, seed: int, *purpose: int | str) -> tuple[Tensor, Tens
     return video, torch.randn(length, channels * bins, generator=generator(seed, "audio_noise", *purpose))
 
 
-def draw(sample: Sample, settings: TrainSettings, step: int, slot: int) -> Draw:
+def draw(sample: Sample, settings: TrainSettings, step: int, slot: int, offset: float = 0.0) -> Draw:
     """The random part of sample ``slot`` of batch ``step``.
 
     A clip's sound has a sigma of its own (from its own token count) when both are trained; a clip without sound takes
@@ -121,9 +121,9 @@ def draw(sample: Sample, settings: TrainSettings, step: int, slot: int) -> Draw:
     """
     seed = settings.seed
     video_noise, audio_noise = _noise(sample, seed, step, slot)
-    video_sigma = draw_sigma(settings.timesteps, len(video_noise), generator(seed, "video_sigma", step, slot))
+    video_sigma = draw_sigma(settings.timesteps, len(video_noise), generator(seed, "video_sigma", step, slot), offset=offset)
     own = settings.audio_only or (settings.timesteps.independent_audio and settings.audio_weight > 0 and sample.audio_latents is not None)
-    audio_sigma = draw_sigma(settings.timesteps, len(audio_noise), generator(seed, "audio_sigma", step, slot)) if own else video_sigma
+    audio_sigma = draw_sigma(settings.timesteps, len(audio_noise), generator(seed, "audio_sigma", step, slot), offset=offset) if own else video_sigma
     clean = clean_video_tokens(settings.conditions, tuple(sample.video_latents.shape[1:]), seed, step, slot)
     # A clip without sound has none to give, and nothing to learn from when its video is given.
     frozen = frozen_stream(settings.conditioning, seed, step, slot) if sample.audio_latents is not None else None
@@ -204,7 +204,7 @@ def assemble(
 
 def prepare(
     samples: Sequence[Sample], step: int, settings: TrainSettings, dtype: torch.dtype, empty_text: tuple[Tensor, Tensor] | None = None,
-    references: Sequence[Tensor] | None = None,
+    references: Sequence[Tensor] | None = None, offsets: Sequence[float] | None = None,
 ) -> StepInputs:  # fmt: skip
     """The inputs of batch ``step`` (counted over accumulation too), on the CPU.
 
@@ -213,6 +213,7 @@ def prepare(
         dtype: the model's; noise is drawn and added in float32.
         empty_text: the empty prompt's features, needed when ``caption_dropout`` is above 0.
         references: see :func:`assemble`.
+        offsets: of each sample's sigma, see ``timesteps.draw_sigma``.
     """
     if settings.caption_dropout > 0:
         if empty_text is None:
@@ -224,7 +225,9 @@ def prepare(
         ]  # fmt: skip
     if settings.audio_only:
         samples = [replace(s, video_latents=torch.zeros(without_video(s))) for s in samples]
-    inputs = assemble(samples, [draw(s, settings, step, slot) for slot, s in enumerate(samples)], dtype, references, settings.conditioning)
+    offsets = offsets or [0.0] * len(samples)
+    draws = [draw(s, settings, step, slot, offset) for slot, (s, offset) in enumerate(zip(samples, offsets, strict=True))]
+    inputs = assemble(samples, draws, dtype, references, settings.conditioning)
     if settings.audio_only:
         inputs = replace(inputs, video=replace(inputs.video, mask=torch.zeros_like(inputs.video.mask)))
     return replace(inputs, routes=_routes(inputs.video, settings, step)) if settings.tread else inputs

@@ -14,6 +14,7 @@ from .batch import StepInputs, prepare
 from .reference import References
 from .sampler import BucketSampler
 from .settings import TrainSettings
+from .timesteps import offset_of
 
 AHEAD = 2
 
@@ -50,8 +51,9 @@ class Feed:
 
     def _make(self, positions: tuple[int, ...], step: int, state: dict[str, int]) -> Batch:
         samples = [self._cache[i] for i in positions]
+        offsets = [offset_of(self._settings.timesteps, self._cache.clips[i].source) for i in positions]
         references = None if self._references is None else [self._references.latents(self._cache.clips[i]) for i in positions]
-        inputs = prepare(samples, step, self._settings, self._dtype, self._empty, references)
+        inputs = prepare(samples, step, self._settings, self._dtype, self._empty, references, offsets)
         losses = (bool(stream.mask.any()) for stream in (inputs.video, inputs.audio))
         return Batch(inputs.pin() if self._pin else inputs, state, *losses)
 

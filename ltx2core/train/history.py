@@ -12,7 +12,10 @@ from .validate import ValidationLoss
 
 @dataclass(frozen=True)
 class StepRecord:
-    """One optimizer step, counted from 1. ``video`` or ``audio`` is None when no sample had such a loss. Norm before clipping."""
+    """One optimizer step, counted from 1. ``video`` or ``audio`` is None when no sample had such a loss. Norm before clipping.
+
+    video_by_sigma, audio_by_sigma: means in the buckets of ``sigma_buckets.NAMES``, None for an empty one.
+    """
 
     step: int
     loss: float
@@ -20,6 +23,8 @@ class StepRecord:
     audio: float | None
     gradient_norm: float
     rate: float
+    video_by_sigma: tuple[float | None, ...] = ()
+    audio_by_sigma: tuple[float | None, ...] = ()
 
 
 @dataclass
@@ -51,7 +56,7 @@ class History:
     def _keep(self, raw: dict) -> None:
         raw = dict(raw)
         if raw.pop("event") == "step":
-            self.steps.append(StepRecord(**raw))
+            self.steps.append(StepRecord(**{k: tuple(v) if isinstance(v, list) else v for k, v in raw.items()}))
         else:
             self.validation.append(ValidationLoss(**raw))
 

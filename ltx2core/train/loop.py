@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -26,6 +27,7 @@ from .randomness import derive
 from .reference import References
 from .sampler import BucketSampler
 from .settings import RunConfig
+from .sigma_buckets import NAMES, BucketSums
 from .state import Checkpointer, Facts, TrainState, check_same_run, tensors_digest
 from .step import EagerEngine, Engine, EngineFactory
 from .targets import Targets, choose
@@ -111,10 +113,13 @@ class _Session:
         torch.manual_seed(derive(train.seed, "step", self.step))
         sums = torch.zeros(3, device=self.device)
         with_video = with_sound = 0
+        video_buckets, audio_buckets = BucketSums(self.device), BucketSums(self.device)
         for _ in range(train.accumulation):
             batch = feed.next()
             losses = self.engine(batch.inputs)
             sums += torch.stack((losses.total, losses.video, losses.audio))
+            video_buckets.add(losses.video_samples, batch.inputs.video.sigma, batch.inputs.video.mask)
+            audio_buckets.add(losses.audio_samples, batch.inputs.audio.sigma, batch.inputs.audio.mask)
             with_video += batch.has_video
             with_sound += batch.has_audio
         self.optimizer.set_rate(rate_at(train, self.step))
@@ -122,7 +127,7 @@ class _Session:
         self.step += 1
         self.sampler_state = batch.sampler
         means = sums / torch.tensor([train.accumulation, max(1, with_video), max(1, with_sound)], device=self.device)
-        self._unread.append((self.step, (with_video > 0, with_sound > 0), torch.cat((means, norm.reshape(1)))))
+        self._unread.append((self.step, (with_video > 0, with_sound > 0), torch.cat((means, norm.reshape(1), video_buckets.means(), audio_buckets.means()))))
         if self.device.type == "cpu" or len(self._unread) >= READ_EVERY:
             self.read_losses()
 
@@ -136,16 +141,25 @@ class _Session:
             return
         values = torch.stack([t for _, _, t in self._unread]).tolist()
         records = []
-        for (step, (picture, sound), _), (loss, video, audio, norm) in zip(self._unread, values, strict=True):
+        for (step, (picture, sound), _), (loss, video, audio, norm, *buckets) in zip(self._unread, values, strict=True):
             if not math.isfinite(loss) or not math.isfinite(norm):
                 raise LTX2Error(f"The loss became {loss} (gradient norm {norm}) at step {step}; lower the learning rate, the last checkpoint is untouched.")
-            records.append(StepRecord(step, loss, video if picture else None, audio if sound else None, norm, rate_at(self.run.train, step - 1)))
+            records.append(StepRecord(step, loss, video if picture else None, audio if sound else None, norm, rate_at(self.run.train, step - 1),
+                                      *_by_sigma(buckets)))  # fmt: skip
         self._unread.clear()
         self.history.add(*records)
         last = records[-1]
         metrics = {"loss": last.loss, "rate": last.rate, "gradient_norm": last.gradient_norm}
         metrics |= {name: value for name, value in (("video", last.video), ("audio", last.audio)) if value is not None}
+        for name, values in (("video", last.video_by_sigma), ("audio", last.audio_by_sigma)):
+            metrics |= {f"{name} sigma{edge}": value for edge, value in zip(NAMES, values, strict=True) if value is not None}
         self.reporter.progress(Progress("train", last.step, self.run.train.steps, metrics=metrics))
+
+
+def _by_sigma(values: Sequence[float]) -> tuple[tuple[float | None, ...], ...]:
+    """Of video and of sound; None for a bucket without samples."""
+    plain = tuple(None if math.isnan(v) else v for v in values)
+    return plain[: len(NAMES)], plain[len(NAMES) :]
 
 
 def _due(step: int, every: int) -> bool:

@@ -64,6 +64,7 @@ class LoRASettings:
 class TimestepSettings:
     """How sigma is drawn; see ``timesteps.py``. ``shift``: None shifts by token count (shifted_logit_normal) or not at
     all (others); a number is the static shift s of s*u/(1+(s-1)*u). ``independent_audio``: sound has its own sigma.
+    ``offsets``: (pattern of clip paths, offset) pairs; the first that fits a clip moves its mean by the offset.
     """
 
     kind: str = "shifted_logit_normal"
@@ -74,6 +75,7 @@ class TimestepSettings:
     shift: float | None = None
     uniform_fraction: float = 0.1
     independent_audio: bool = True
+    offsets: tuple[tuple[str, float], ...] = ()
 
     def __post_init__(self) -> None:
         check_choice("timesteps.kind", self.kind, TIMESTEP_KINDS)
@@ -83,6 +85,10 @@ class TimestepSettings:
         check_range("timesteps.uniform_fraction", self.uniform_fraction, 0, 1)
         if self.shift is not None:
             check_range("timesteps.shift", self.shift, 1e-3)
+        for pair in self.offsets:
+            if len(pair) != 2 or not isinstance(pair[0], str):
+                raise LTX2Error(f"timesteps.offsets holds {pair!r}; give pairs of a pattern of clip paths and an offset, such as */portraits/*, -0.5.")
+            check_range(f"timesteps.offsets of {pair[0]}", pair[1], -10, 10)
 
 
 @dataclass(frozen=True)

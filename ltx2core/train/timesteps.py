@@ -7,6 +7,7 @@ quantiles, the reflection and the uniform share are those that Lightricks' train
 from __future__ import annotations
 
 import math
+from fnmatch import fnmatchcase
 
 import torch
 from torch import Generator, Tensor
@@ -50,21 +51,33 @@ def _beta(alpha: float, beta: float, count: int, generator: Generator) -> Tensor
     return (a / (a + b)).float()
 
 
-def draw_sigma(settings: TimestepSettings, tokens: int, generator: Generator, count: int = 1) -> Tensor:
-    """``count`` sigmas for a stream of ``tokens`` tokens: float32 [count] in 0..1."""
+def offset_of(settings: TimestepSettings, source: str) -> float:
+    """The offset of the clip at path ``source``: of the first pattern that fits, else 0."""
+    path = source.replace("\\", "/")
+    return next((offset for pattern, offset in settings.offsets if fnmatchcase(path, pattern)), 0.0)
+
+
+def draw_sigma(settings: TimestepSettings, tokens: int, generator: Generator, count: int = 1, offset: float = 0.0) -> Tensor:
+    """``count`` sigmas for a stream of ``tokens`` tokens: float32 [count] in 0..1.
+
+    Args:
+        offset: added to the mean before the sigmoid; for draws without a normal it is the shift by its exponential,
+            which is the same: logit(shift(u, s)) = logit(u) + log s.
+    """
     if settings.kind == "shifted_logit_normal":
-        return _shifted_logit_normal(settings, tokens, generator, count)
+        return _shifted_logit_normal(settings, tokens, generator, count, offset)
     if settings.kind == "uniform":
         u = torch.rand(count, generator=generator)
     elif settings.kind == "logit_normal":
         u = torch.sigmoid(settings.mean + settings.std * torch.randn(count, generator=generator))
     else:
         u = _beta(settings.alpha, settings.beta, count, generator)
-    return u if settings.shift is None else static_shift(u, settings.shift)
+    shift = (settings.shift or 1.0) * math.exp(offset)
+    return u if shift == 1 else static_shift(u, shift)
 
 
-def _shifted_logit_normal(settings: TimestepSettings, tokens: int, generator: Generator, count: int) -> Tensor:
-    mean = settings.mean + (token_mean(tokens) if settings.shift is None else math.log(settings.shift))
+def _shifted_logit_normal(settings: TimestepSettings, tokens: int, generator: Generator, count: int, offset: float) -> Tensor:
+    mean = offset + settings.mean + (token_mean(tokens) if settings.shift is None else math.log(settings.shift))
     sigma = stretched_logit_normal(torch.randn(count, generator=generator), mean, settings.std)
     uniform = SMALLEST + (1 - SMALLEST) * torch.rand(count, generator=generator)
     return torch.where(torch.rand(count, generator=generator) < settings.uniform_fraction, uniform, sigma)

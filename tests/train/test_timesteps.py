@@ -1,12 +1,15 @@
 """Sigma's distributions against their formulas, by the distance between empirical and exact distribution functions."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 
+from ltx2core.errors import LTX2Error
+from ltx2core.train.randomness import generator
 from ltx2core.train.settings import TimestepSettings
-from ltx2core.train.timesteps import draw_sigma, token_mean
+from ltx2core.train.timesteps import draw_sigma, offset_of, token_mean
 
 COUNT = 40_000
 # Kolmogorov-Smirnov distance that a true sample of this size exceeds once in about 10^6 cases.
@@ -99,3 +102,22 @@ def test_the_same_seed_draws_the_same(kind):
     settings = TimestepSettings(kind)
     assert torch.equal(sample(settings, seed=3), sample(settings, seed=3))
     assert not torch.equal(sample(settings, seed=3), sample(settings, seed=4))
+
+
+@pytest.mark.parametrize("kind", ["shifted_logit_normal", "logit_normal", "uniform", "beta"])
+def test_an_offset_moves_the_logit(kind):
+    settings = TimestepSettings(kind, alpha=2.0, beta=3.0, uniform_fraction=0.0)
+    plain, moved = (draw_sigma(settings, 2000, generator(1), 500, offset).double() for offset in (0.0, -0.7))
+    if kind == "shifted_logit_normal":  # stretched: compare with the mean that is lower by 0.7
+        expected = draw_sigma(replace(settings, mean=-0.7), 2000, generator(1), 500).double()
+    else:
+        expected = 1 / (1 + ((1 - plain) / plain) * math.exp(0.7))
+    assert torch.allclose(moved, expected, atol=1e-5) and (moved < plain).float().mean() > 0.95
+
+
+def test_offsets_belong_to_clips_by_path():
+    settings = TimestepSettings(offsets=(("*/faces/*", -0.5), ("*/faces/a*", 2.0), ("*.mov", 1.0)))
+    found = [offset_of(settings, p) for p in ("data/faces/a.mp4", "C:\\data\\faces\\b.mp4", "data/x.mov", "data/x.mp4")]
+    assert found == [-0.5, -0.5, 1.0, 0.0]
+    with pytest.raises(LTX2Error, match="timesteps.offsets"):
+        TimestepSettings(offsets=(("*",),))
