@@ -18,6 +18,7 @@ from ..media.audio import decode_audio, fit_length
 from ..media.video import decode_video
 from ..models.audio import SAMPLE_RATE, encode_audio
 from ..models.build import load_audio_vae, load_video_vae
+from ..models.vae_memory import usual_memory
 from ..models.video import encode_video, encode_working_bytes
 from ..protocols import Interrupted, Progress, Reporter, Residency, StopSignal
 from .store import Store
@@ -39,7 +40,7 @@ def encode_clip(clip: Clip, encoders: Encoders, device: torch.device) -> dict[st
     bucket = clip.bucket
     frames = decode_video(clip.path, frame_rate=clip.frame_rate, num_frames=bucket.frames, start=clip.start, size=(bucket.width, bucket.height))
     dtype = next(encoders.video.parameters()).dtype
-    latents = {"video": encode_video(encoders.video, to_pixels(frames).to(device, dtype))[0]}
+    latents = {"video": encode_video(encoders.video, to_pixels(frames).to(device, dtype), usual_memory(device))[0]}
     if encoders.audio is not None and clip.has_audio:
         seconds = bucket.frames / clip.frame_rate
         waveform = decode_audio(clip.path, rate=SAMPLE_RATE, channels=2, start=clip.start, duration=seconds)
@@ -71,7 +72,7 @@ def cache_latents(
     sound = any(clip.has_audio for clip in missing.values())
     encoders = Encoders(load_video_vae(checkpoint, dtype=dtype), load_audio_vae(checkpoint, dtype=torch.float32) if sound else None)
     largest = max((c.bucket for c in missing.values()), key=lambda b: b.width * b.height * b.frames)
-    working = encode_working_bytes(largest.frames, largest.height, largest.width, dtype)
+    working = encode_working_bytes(largest.frames, largest.height, largest.width, dtype, usual_memory(residency.device))
     with ExitStack() as held:
         held.enter_context(torch.inference_mode(False))
         held.enter_context(torch.no_grad())

@@ -6,6 +6,7 @@ The defaults for absent keys are those that the official loader uses for the sam
 from __future__ import annotations
 
 from ..errors import LTX2Error
+from ..geometry import LTX2_COMPRESSION
 
 
 def transformer_arguments(config: dict) -> dict:
@@ -106,6 +107,9 @@ def video_vae_arguments(config: dict) -> dict:
         "upsample_residual": tuple(p.get("residual", False) for _, p in up)[::-1],
         "upsample_factor": tuple(p.get("multiplier", 1) for _, p in up)[::-1],
         "timestep_conditioning": c.get("timestep_conditioning", True),
+        # diffusers would derive 64 and 16 from the number of blocks.
+        "spatial_compression_ratio": LTX2_COMPRESSION.space,
+        "temporal_compression_ratio": LTX2_COMPRESSION.time,
         "patch_size": c.get("patch_size", 4),
         "decoder_causal": c.get("causal_decoder", False),
         # The official code and ComfyUI let the shared key win for the encoder too (measured against the former).

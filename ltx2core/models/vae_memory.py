@@ -68,6 +68,12 @@ class VaeMemory:
 
 
 PLAIN = VaeMemory()
+ROLLED = VaeMemory(temporal_roll=True)
+
+
+def usual_memory(device: torch.device) -> VaeMemory:
+    """On a card, streamed in time: a fifth of the memory for a fifth more time, the same numbers. On a processor, plain."""
+    return PLAIN if device.type == "cpu" else ROLLED
 
 
 @contextmanager

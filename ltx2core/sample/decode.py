@@ -11,12 +11,10 @@ from ..geometry import pixel_frames
 from ..media.audio import Waveform, fit_length
 from ..models.audio import OUTPUT_RATE, decode_audio_latents
 from ..models.handle import Models
-from ..models.video import Tiling, decode_video_latents, decode_working_bytes
+from ..models.vae_memory import PLAIN, Tiling, VaeMemory, usual_memory
+from ..models.video import decode_video_latents, decode_working_bytes
 from ..protocols import Progress, Reporter, Residency
 from .loop import Latents
-
-# Above this many pixels of a clip (about 65 frames of 512x768) decoding whole needs more than 10 GiB.
-_TILE_ABOVE = 65 * 512 * 768
 
 
 @dataclass(frozen=True)
@@ -33,10 +31,10 @@ def to_frames(pixels: Tensor) -> Tensor:
     return ((pixels.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).permute(1, 2, 3, 0).cpu()
 
 
-def _tiling(latents: Latents, tiled: bool | None) -> Tiling | None:
-    _, _, frames, height, width = latents.video.shape
-    large = pixel_frames(frames) * height * 32 * width * 32 > _TILE_ABOVE
-    return Tiling() if (large if tiled is None else tiled) else None
+def _memory(tiled: bool | None, device: torch.device) -> VaeMemory:
+    if tiled is None:
+        return usual_memory(device)
+    return VaeMemory(tiling=Tiling(), temporal_roll=True) if tiled else PLAIN
 
 
 @torch.no_grad()
@@ -44,16 +42,16 @@ def decode(latents: Latents, models: Models, *, residency: Residency, reporter: 
     """One clip a sample; its sound is that of ``latents.sound`` where the video was made for one.
 
     Args:
-        tiled: decode in tiles; None decides by size.
+        tiled: in tiles streamed in time, the least memory; False: all at once; None: streamed in time on a card, without seams.
     """
     vae = models.component("video_vae")
-    tiling = _tiling(latents, tiled)
+    memory = _memory(tiled, residency.device)
     frames, height, width = (pixel_frames(latents.video.shape[2]), latents.video.shape[3] * 32, latents.video.shape[4] * 32)
-    working = decode_working_bytes(frames, min(height, 512) if tiling else height, min(width, 512) if tiling else width, models.dtype)
+    working = decode_working_bytes(frames, height, width, models.dtype, memory)
     pictures = []
     with residency.use(vae, working):
         for sample in latents.video:
-            pictures.append(to_frames(decode_video_latents(vae, sample[None].to(residency.device), tiling)[0]))
+            pictures.append(to_frames(decode_video_latents(vae, sample[None].to(residency.device), memory=memory)[0]))
             if reporter is not None:
                 reporter.progress(Progress("decode", len(pictures), len(latents.video)))
     seconds = frames / latents.frame_rate

@@ -12,6 +12,7 @@ from ..media.audio import Waveform, fit_length, resample
 from ..media.video import cover
 from ..models.audio import SAMPLE_RATE, encode_audio
 from ..models.handle import Models
+from ..models.vae_memory import usual_memory
 from ..models.video import encode_video, encode_working_bytes
 from ..protocols import Reporter, Residency, StopSignal
 from ..text.features import TextFeatures
@@ -69,9 +70,9 @@ def encode_pictures(models: Models, frames: Tensor, settings: SampleSettings, re
     size = (settings.width, settings.height)
     fitted = [torch.from_numpy(np.array(cover(Image.fromarray(f.numpy()), size))) for f in frames.cpu()]
     pixels = torch.stack(fitted).permute(3, 0, 1, 2)[None].float() / 127.5 - 1
-    vae = models.component("video_vae")
-    with torch.no_grad(), residency.use(vae, encode_working_bytes(len(fitted), size[1], size[0], models.dtype)):
-        return encode_video(vae, pixels.to(residency.device)).float()
+    vae, memory = models.component("video_vae"), usual_memory(residency.device)
+    with torch.no_grad(), residency.use(vae, encode_working_bytes(len(fitted), size[1], size[0], models.dtype, memory)):
+        return encode_video(vae, pixels.to(residency.device), memory).float()
 
 
 def encode_sound(models: Models, sound: Waveform, settings: SampleSettings, residency: Residency) -> Tensor:
