@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +14,11 @@ import torch
 from torch import Tensor
 
 from ..errors import LTX2Error
-from .probe import opened
+from .probe import opened, origin
+
+_SEEK_FROM = 5.0  # seconds; below this, decoding from the beginning is as fast as a seek
+_RUN_UP = 0.25  # seconds decoded around what is wanted: codecs need some frames to settle
+_LONGEST_GAP = 3600.0  # seconds of silence put before a sound that claims to begin later than the picture
 
 _LAYOUTS = {1: "mono", 2: "stereo"}
 
@@ -39,37 +45,59 @@ def _joined(parts: list[np.ndarray], channels: int) -> np.ndarray:
     return np.concatenate(parts, axis=1) if parts else np.zeros((channels, 0), np.float32)
 
 
+def _timed_sound(container: av.container.InputContainer, stream: av.AudioStream, start: float) -> Iterator[tuple[float, av.AudioFrame]]:
+    """(seconds on the picture's clock, frame), from before ``start`` on; frames without a time follow one another."""
+    zero = origin(container)
+
+    def decoded() -> Iterator[tuple[float, av.AudioFrame]]:
+        time = 0.0
+        for frame in container.decode(stream):
+            time = float(frame.pts * stream.time_base) - zero if frame.pts is not None else time
+            yield time, frame
+            time += frame.samples / frame.sample_rate
+
+    if start > _SEEK_FROM and stream.start_time is not None:
+        container.seek(int((start + zero - _RUN_UP) / stream.time_base), stream=stream)
+        frames = decoded()
+        first = next(frames, None)
+        if first is not None and first[1].pts is not None and first[0] <= start:
+            yield first
+            yield from frames
+            return
+        container.seek(int(zero / stream.time_base), stream=stream)
+    yield from decoded()
+
+
 def decode_audio(
     path: str | os.PathLike, *, rate: int, channels: int = 2, start: float = 0.0, duration: float | None = None
 ) -> Waveform | None:
     """The first sound stream from ``start`` seconds on the clock of the picture; None when the file has no sound.
 
     Mono is doubled and 5.1 mixed down by ffmpeg's resampler. Where the sound begins later than the picture, zeros
-    stand in front.
+    stand in front. It may be shorter than ``duration``: :func:`fit_length` pads.
 
     Raises:
         LTX2Error: unreadable.
     """
     path = Path(path)
     parts: list[np.ndarray] = []
+    begins: float | None = None
+    end = math.inf if duration is None else start + duration
     with opened(path) as container:
         if not container.streams.audio:
             return None
         stream = container.streams.audio[0]
-        clock = container.streams.video[0] if container.streams.video else stream
-        origin = float((clock.start_time or 0) * clock.time_base)
         resampler = av.AudioResampler(format="fltp", layout=_layout(channels), rate=rate)
-        end = None if duration is None else start + duration
-        begins: float | None = None
-        for frame in container.decode(stream):
-            if begins is None:
-                begins = float(frame.pts * stream.time_base) - origin if frame.pts is not None else 0.0
-            parts += [out.to_ndarray() for out in resampler.resample(frame)]
-            if end is not None and begins + sum(p.shape[1] for p in parts) / rate > end + 0.1:
+        for time, frame in _timed_sound(container, stream, start):
+            if time > end + _RUN_UP:
                 break
-        parts += [out.to_ndarray() for out in resampler.resample(None)]
+            begins = time if begins is None else begins
+            parts += [out.to_ndarray() for out in resampler.resample(frame)]
+        if begins is not None:
+            parts += [out.to_ndarray() for out in resampler.resample(None)]
     samples = torch.from_numpy(_joined(parts, channels).astype(np.float32))
-    samples = _shift(samples, round(((begins or 0.0) - start) * rate))
+    gap = min((begins or 0.0) - start, duration if duration is not None else _LONGEST_GAP)
+    samples = _shift(samples, round(gap * rate))
     if duration is not None:
         samples = samples[:, : round(duration * rate)]
     return Waveform(samples, rate)

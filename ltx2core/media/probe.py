@@ -1,4 +1,4 @@
-"""What is in a media file, read from its headers."""
+"""What is in a media file, read from its headers and its first picture."""
 
 from __future__ import annotations
 
@@ -11,15 +11,22 @@ from pathlib import Path
 import av
 
 from ..errors import LTX2Error
+from .image import image_size
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
 VIDEO_SUFFIXES = (".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v", ".mpg", ".mpeg", ".gif")
 AUDIO_SUFFIXES = (".wav", ".flac", ".mp3", ".ogg", ".opus", ".m4a", ".aac")
 
+_GUESSING = ("mpeg",)  # containers whose length ffmpeg guesses from few time stamps
+_TIMEOUT = 60.0  # seconds for opening, and for one read: a dead network drive ends in an error, not in waiting
+
 
 @dataclass(frozen=True)
 class MediaInfo:
-    """Sizes in pixels after rotation, times in seconds; ``frame_rate`` is the average rate, 0 without a picture."""
+    """Sizes in pixels after rotation, times in seconds; ``frame_rate`` is the average rate, 0 without a picture.
+
+    frames is an estimate for files that do not count them.
+    """
 
     path: Path
     width: int
@@ -35,7 +42,7 @@ class MediaInfo:
 
 @contextmanager
 def opened(path: str | os.PathLike) -> Iterator[av.container.InputContainer]:
-    """The file as PyAV's container.
+    """The file as PyAV's container. Tags in another encoding than UTF-8 do not make a file unreadable.
 
     Raises:
         LTX2Error: it cannot be opened or breaks while it is read.
@@ -44,56 +51,97 @@ def opened(path: str | os.PathLike) -> Iterator[av.container.InputContainer]:
     if not path.is_file():
         raise LTX2Error(f"There is no file {path}; check the path.")
     try:
-        with av.open(str(path)) as container:
+        # An absolute name can't be taken for a protocol such as "concat:".
+        with av.open(str(path.absolute()), metadata_errors="replace", timeout=_TIMEOUT) as container:
             yield container
-    except (av.FFmpegError, ValueError, IndexError) as error:
-        raise LTX2Error(f"{path.name} cannot be read ({error}); re-encode it, or take it out of the folder.") from error
+    except (av.FFmpegError, ValueError, IndexError, OverflowError) as error:
+        raise LTX2Error(f"{path.name} cannot be read ({_short(error)}); re-encode it, or take it out of the folder.") from error
+
+
+def _short(error: Exception) -> str:
+    """The library's own words, without the path that it repeats."""
+    return getattr(error, "strerror", None) or str(error).splitlines()[0]
+
+
+def picture_stream(container: av.container.InputContainer) -> av.VideoStream | None:
+    """The first video stream that is no cover picture of a sound file."""
+    cover = av.stream.Disposition.attached_pic
+    return next((s for s in container.streams.video if not s.disposition & cover), None)
+
+
+def origin(container: av.container.InputContainer) -> float:
+    """Seconds on the file's own clock at which playing begins: the picture's first time, or the sound's without one."""
+    stream = picture_stream(container) or (container.streams.audio[0] if container.streams.audio else None)
+    return float(stream.start_time * stream.time_base) if stream is not None and stream.start_time is not None else 0.0
 
 
 def rotation(stream: av.VideoStream, frame: av.VideoFrame | None = None) -> int:
     """Degrees in 0, 90, 180, 270 by which the picture is turned counter-clockwise to be shown (ffmpeg's sign)."""
-    degrees = getattr(frame, "rotation", 0) if frame is not None else 0
-    if not degrees and stream.metadata.get("rotate"):
-        degrees = -int(stream.metadata["rotate"])
+    degrees = frame.rotation if frame is not None else 0
+    tag = stream.metadata.get("rotate", "")
+    if not degrees and tag.lstrip("-").isdigit():
+        degrees = -int(tag)
     return round(degrees / 90) % 4 * 90
 
 
-def _seconds(container: av.container.InputContainer, stream: av.stream.Stream) -> float:
+def _seconds(path: Path, container: av.container.InputContainer, stream: av.stream.Stream) -> float:
+    if container.format.name in _GUESSING:
+        return _measured(path, stream.index)
     if stream.duration is not None and stream.time_base is not None:
         return float(stream.duration * stream.time_base)
-    return container.duration / av.time_base if container.duration else 0.0
+    return container.duration / av.time_base if container.duration else _measured(path, stream.index)
 
 
-def _first_rotation(container: av.container.InputContainer, stream: av.VideoStream) -> int:
-    """Rotation lies in the first frame's side data; only turned phones have it, one frame is cheap."""
+def _measured(path: Path, index: int) -> float:
+    """The length by the packets, for files whose header has none (raw streams, MPEG programs, broken indices)."""
+    with opened(path) as container:
+        stream, ends, count = container.streams[index], [], 0
+        zero, step = origin(container), 1 / float(getattr(stream, "average_rate", None) or 25)
+        for packet in container.demux(stream):
+            count += packet.size > 0
+            if packet.pts is not None:
+                ends.append(float((packet.pts + (packet.duration or 0)) * packet.time_base) - zero)
+        return max(ends) if len(ends) > count // 2 else count * step
+
+
+def _first_frame(container: av.container.InputContainer, stream: av.VideoStream) -> av.VideoFrame:
+    """Rotation lies in the first frame's side data, and a file whose first picture is broken is no use."""
     for frame in container.decode(stream):
-        return rotation(stream, frame)
+        return frame
     raise LTX2Error(f"{Path(container.name).name} has no picture that can be decoded; re-encode it, or take it out of the folder.")
 
 
+def _probe_container(path: Path, container: av.container.InputContainer) -> MediaInfo:
+    video = picture_stream(container)
+    audio = container.streams.audio[0] if container.streams.audio else None
+    if video is None and audio is None:
+        raise LTX2Error(f"{path.name} has neither picture nor sound; take it out of the folder.")
+    width = height = frames = 0
+    rate = 0.0
+    if video is not None:
+        rate = float(video.average_rate or video.guessed_rate or 0)
+        frame = _first_frame(container, video)
+        width, height = frame.width, frame.height
+        if rotation(video, frame) in (90, 270):
+            width, height = height, width
+    duration = max(0.0, _seconds(path, container, video or audio))
+    if video is not None:
+        frames = video.frames or round(duration * rate)
+    return MediaInfo(
+        path, width, height, frames, rate, duration, video is not None, audio is not None,
+        audio.rate if audio is not None else 0, audio.channels if audio is not None else 0,
+    )  # fmt: skip
+
+
 def probe(path: str | os.PathLike) -> MediaInfo:
-    """Sizes, rate, length and sound of a video, image or sound file.
+    """Sizes, rate, length and sound of a video, image or sound file. An image is one frame of no duration.
 
     Raises:
         LTX2Error: unreadable, or neither picture nor sound in it.
     """
     path = Path(path)
+    if path.suffix.lower() in IMAGE_SUFFIXES:
+        width, height = image_size(path)
+        return MediaInfo(path, width, height, 1, 0.0, 0.0, True, False, 0, 0)
     with opened(path) as container:
-        video = container.streams.video[0] if container.streams.video else None
-        audio = container.streams.audio[0] if container.streams.audio else None
-        if video is None and audio is None:
-            raise LTX2Error(f"{path.name} has neither picture nor sound; take it out of the folder.")
-        width = height = frames = 0
-        rate, duration = 0.0, _seconds(container, video or audio)
-        if video is not None:
-            image = path.suffix.lower() in IMAGE_SUFFIXES
-            rate = float(video.average_rate or video.guessed_rate or 0)
-            width, height = video.width, video.height
-            if _first_rotation(container, video) in (90, 270):
-                width, height = height, width
-            frames = 1 if image else video.frames or round(duration * rate)
-            duration = 0.0 if image else duration
-        return MediaInfo(
-            path, width, height, frames, rate, duration, video is not None, audio is not None,
-            audio.rate if audio is not None else 0, audio.channels if audio is not None else 0,
-        )  # fmt: skip
+        return _probe_container(path, container)

@@ -3,47 +3,92 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import av
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from av.video.reformatter import Colorspace
+from PIL import Image
 from torch import Tensor
 
 from ..errors import LTX2Error
-from .probe import IMAGE_SUFFIXES, opened, rotation
+from .image import cover, load_image
+from .probe import IMAGE_SUFFIXES, opened, origin, picture_stream, rotation
 
-# A frame may start this much (in frames of the wanted rate) after its wanted time and still be the nearest one;
-# it absorbs the rounding of time bases.
+__all__ = ["cover", "decode_video", "load_image", "timed_frames"]
+
+# The last frame may be asked for up to this much (in frames of the wanted rate) after it ended; it absorbs the
+# rounding of time bases.
 _TOLERANCE = 0.5
 _SEEK_FROM = 2.0  # seconds; below this, decoding from the beginning is as fast as a seek
+_HD = 720  # lines from which a file that doesn't name its colours is taken for BT.709, as players do
+_UNSPECIFIED = 2
 
 
-def cover(image: Image.Image, size: tuple[int, int], centre: tuple[float, float] = (0.5, 0.5)) -> Image.Image:
-    """Resized (antialiased) and cropped to ``size`` = (width, height) without changing proportions."""
-    return ImageOps.fit(image, size, method=Image.Resampling.LANCZOS, centering=centre)
+def timed_frames(container: av.container.InputContainer, stream: av.VideoStream, start: float = 0.0) -> Iterator[tuple[float, av.VideoFrame]]:
+    """(seconds since the picture began, frame), from a key frame at or before ``start`` on.
+
+    Frames without a time stamp are counted at the stream's rate.
+    """
+    zero, step = origin(container), 1 / float(stream.average_rate or 25)
+    stream.thread_type = "AUTO"
+
+    def decoded() -> Iterator[tuple[float, av.VideoFrame]]:
+        time = -step
+        for frame in container.decode(stream):
+            time = float(frame.pts * stream.time_base) - zero if frame.pts is not None else time + step
+            yield time, frame
+
+    if start > _SEEK_FROM and stream.start_time is not None:
+        container.seek(int((start + zero) / stream.time_base), stream=stream)
+        frames = decoded()
+        first = next(frames, None)
+        if first is not None and first[1].pts is not None and first[0] <= start:
+            yield first
+            yield from frames
+            return
+        # Some containers have no index to seek by, and land behind the place or know no time there.
+        container.seek(int(zero / stream.time_base), stream=stream)
+    yield from decoded()
+
+
+def rgb(frame: av.VideoFrame) -> np.ndarray:
+    """uint8 [H, W, 3] by the colour matrix that the frame names, or by the one that players assume."""
+    assumed = Colorspace.ITU709 if frame.colorspace == _UNSPECIFIED and frame.height >= _HD and frame.format.name.startswith("yuv") else None
+    return frame.reformat(format="rgb24", src_colorspace=assumed).to_ndarray()
 
 
 def _picture(frame: av.VideoFrame, turn: int, size: tuple[int, int] | None, centre: tuple[float, float]) -> np.ndarray:
-    image = Image.fromarray(frame.to_ndarray(format="rgb24"))
+    image = Image.fromarray(rgb(frame))
     if turn:
         image = image.rotate(turn, expand=True)
     return np.asarray(cover(image, size, centre) if size else image)
 
 
-def load_image(path: str | os.PathLike, size: tuple[int, int] | None = None, centre: tuple[float, float] = (0.5, 0.5)) -> Tensor:
-    """uint8 [1, H, W, 3]; alpha is dropped over black, the camera's orientation applied.
+def _nearest(frames: Iterator[tuple[float, av.VideoFrame]], wanted: list[float], step: float) -> Iterator[tuple[int, av.VideoFrame]]:
+    """(how many of ``wanted``, frame): the wanted times in order, each given to the frame nearest in time.
 
-    Raises:
-        LTX2Error: not a picture.
+    Args:
+        step: seconds that the last frame is shown.
     """
-    try:
-        with Image.open(path) as file:
-            image = ImageOps.exif_transpose(file).convert("RGB")
-    except (OSError, ValueError) as error:
-        raise LTX2Error(f"{Path(path).name} is no picture that can be read ({error}); save it again as PNG or JPEG.") from error
-    return torch.from_numpy(np.array(cover(image, size, centre) if size else image))[None]
+    given, previous = 0, None
+    for time, frame in frames:
+        if previous is not None:
+            # Every wanted time before the middle between two frames belongs to the earlier one.
+            middle, first = (previous[0] + time) / 2, given
+            while given < len(wanted) and wanted[given] < middle:
+                given += 1
+            if given > first:
+                yield given - first, previous[1]
+        previous = (time, frame)
+        if given == len(wanted):
+            return
+    if previous is not None:
+        rest = sum(w < previous[0] + step for w in wanted[given:])
+        if rest:
+            yield rest, previous[1]
 
 
 def decode_video(
@@ -73,30 +118,17 @@ def decode_video(
     wanted = [start + i / frame_rate for i in range(num_frames)]
     chosen: list[np.ndarray] = []
     with opened(path) as container:
-        if not container.streams.video:
+        stream = picture_stream(container)
+        if stream is None:
             raise LTX2Error(f"{path.name} has no picture; choose a video.")
-        stream = container.streams.video[0]
-        stream.thread_type = "AUTO"
-        origin = float((stream.start_time or 0) * stream.time_base)
-        if start > _SEEK_FROM:
-            container.seek(int((start + origin) / stream.time_base), stream=stream)
-        previous: tuple[float, av.VideoFrame] | None = None
-        step = 1 / float(stream.average_rate or frame_rate)
-        for frame in container.decode(stream):
-            if frame.pts is None:
-                continue
-            time = float(frame.pts * stream.time_base) - origin
-            # Every wanted time before the middle between two frames belongs to the earlier one.
-            while previous is not None and len(chosen) < num_frames and wanted[len(chosen)] < (previous[0] + time) / 2:
-                chosen.append(_picture(previous[1], rotation(stream, previous[1]), size, centre))
-            previous = (time, frame)
-            if len(chosen) == num_frames:
-                break
-        while previous is not None and len(chosen) < num_frames and wanted[len(chosen)] < previous[0] + step + _TOLERANCE / frame_rate:
-            chosen.append(_picture(previous[1], rotation(stream, previous[1]), size, centre))
+        shown = 1 / float(stream.average_rate or frame_rate) + _TOLERANCE / frame_rate
+        for times, frame in _nearest(timed_frames(container, stream, start), wanted, shown):
+            chosen += [_picture(frame, rotation(stream, frame), size, centre)] * times
     if len(chosen) < num_frames:
         raise LTX2Error(
             f"{path.name} gives {len(chosen)} frames at {frame_rate:g} frames a second from {start:g} s, but {num_frames} are needed; "
             "use fewer frames or a longer clip."
         )
+    if len({p.shape for p in chosen}) > 1:
+        raise LTX2Error(f"{path.name} changes its picture size while it plays; re-encode it at one size.")
     return torch.from_numpy(np.stack(chosen))
