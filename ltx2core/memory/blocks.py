@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from ..models.forward import BlockInputs
+from .linears import for_gradients
 from .quantize import dequantised
 from .stores import Tensors, WeightStore
 
@@ -38,10 +39,22 @@ class BlockProgram:
 
 
 @dataclass(frozen=True)
+class Programs:
+    """``run``: results and, where asked, gradients. ``again``: the run in backward, of which only gradients are read."""
+
+    run: BlockProgram
+    again: BlockProgram
+
+    @classmethod
+    def of(cls, block: nn.Module, compiled: bool) -> Programs:
+        return cls(BlockProgram(block, compiled), BlockProgram(for_gradients(block), compiled))
+
+
+@dataclass(frozen=True)
 class _Place:
     """What the recomputed form of one block needs in backward."""
 
-    program: BlockProgram
+    programs: Programs
     store: WeightStore
     index: int
     names: tuple[str, ...]
@@ -49,9 +62,9 @@ class _Place:
     ahead: Sequence[int]
     behind: Sequence[int]
 
-    def run(self, following: Sequence[int], hidden: Tensor, audio_hidden: Tensor, adapter: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    def run(self, program: BlockProgram, following: Sequence[int], hidden: Tensor, audio_hidden: Tensor, adapter: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         frozen = self.store.acquire(self.index, following)
-        return self.program(frozen, dict(zip(self.names, adapter, strict=True)), hidden, audio_hidden, self.inputs)
+        return program(frozen, dict(zip(self.names, adapter, strict=True)), hidden, audio_hidden, self.inputs)
 
 
 class _Recomputed(torch.autograd.Function):
@@ -65,7 +78,7 @@ class _Recomputed(torch.autograd.Function):
         ctx.place = place
         ctx.save_for_backward(hidden, audio_hidden, *adapter)
         with torch.no_grad():
-            out = place.run(place.ahead, hidden, audio_hidden, adapter)
+            out = place.run(place.programs.run, place.ahead, hidden, audio_hidden, adapter)
         place.store.release(place.index)
         return out
 
@@ -74,7 +87,7 @@ class _Recomputed(torch.autograd.Function):
         place = ctx.place
         hidden, audio_hidden, *adapter = (t.detach().requires_grad_() for t in ctx.saved_tensors)
         with torch.enable_grad():
-            out = place.run(place.behind, hidden, audio_hidden, adapter)
+            out = place.run(place.programs.again, place.behind, hidden, audio_hidden, adapter)
         pairs = [(o, t) for o, t in zip(out, towards, strict=True) if t is not None]
         gradients = torch.autograd.grad([o for o, _ in pairs], (hidden, audio_hidden, *adapter), [t for _, t in pairs], allow_unused=True)
         place.store.release(place.index)
@@ -87,8 +100,8 @@ class BlockRunnerFor:
     The last blocks are the kept ones: their activations live shortest.
     """
 
-    def __init__(self, program: BlockProgram, store: WeightStore, adapters: Sequence[dict[str, nn.Parameter]], kept: int = 0):
-        self._program, self._store, self._adapters, self._kept = program, store, adapters, kept
+    def __init__(self, programs: Programs, store: WeightStore, adapters: Sequence[dict[str, nn.Parameter]], kept: int = 0):
+        self._programs, self._store, self._adapters, self._kept = programs, store, adapters, kept
         self._count = len(adapters)
 
     def __call__(self, index: int, block: nn.Module, hidden: Tensor, audio_hidden: Tensor, inputs: BlockInputs) -> tuple[Tensor, Tensor]:
@@ -98,7 +111,7 @@ class BlockRunnerFor:
             behind = range(index - 1, -1, -1)
             # After the last block backward begins with it again, and after the first the next step's forward.
             place = _Place(
-                self._program, self._store, index, tuple(adapter), inputs,
+                self._programs, self._store, index, tuple(adapter), inputs,
                 ahead or range(index - 1, -1, -1), behind or range(1, self._count),
             )  # fmt: skip
             # The first block's inputs need no gradient; autograd must still see that the adapter does.
@@ -107,6 +120,6 @@ class BlockRunnerFor:
             # As in every later block, so that one compiled form serves all.
             hidden, audio_hidden = hidden.detach().requires_grad_(), audio_hidden.detach().requires_grad_()
         frozen = self._store.acquire(index, ahead)
-        out = self._program(frozen, adapter, hidden, audio_hidden, inputs)
+        out = self._programs.run(frozen, adapter, hidden, audio_hidden, inputs)
         self._store.release(index)
         return out

@@ -14,7 +14,7 @@ from ..models.forward import BlockRunner
 from ..train.batch import StepInputs
 from ..train.objective import Objective
 from ..train.step import StepLosses, training_step
-from .blocks import BlockProgram, BlockRunnerFor
+from .blocks import BlockRunnerFor, Programs
 from .quantize import quantise_block
 from .stores import ResidentStore, RingStore, WeightStore
 
@@ -93,9 +93,9 @@ class FastEngine:
         for parameter in self._trainable():
             parameter.data = parameter.data.to(device)
         store = make_store(blocks, settings, device)
-        program = BlockProgram(blocks[0], settings.compiled)
+        programs = Programs.of(blocks[0], settings.compiled)
         adapters = [adapter_parameters(b) for b in blocks]
-        self._runner: BlockRunner = BlockRunnerFor(program, store, adapters, settings.kept)
+        self._runner: BlockRunner = BlockRunnerFor(programs, store, adapters, settings.kept)
         self._captured = settings.captured and device.type == "cuda" and not settings.streamed
         self._graphs: dict[tuple, _Graph] = {}
         # One pool for the graphs of all buckets: they never run at once, and their results are copied out.
