@@ -7,8 +7,8 @@ from collections.abc import Iterable
 import torch
 from torch import nn
 
-# Elements; keeps every parameter aligned for the fastest matrix kernels.
-ALIGNMENT = 128
+# Elements; keeps every parameter aligned for the fastest matrix kernels, and the whole a multiple of 8-bit state blocks.
+ALIGNMENT = 256
 
 
 class FlatParameters:

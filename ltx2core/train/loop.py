@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from .feed import Feed
 from .history import History, StepRecord
 from .lora import InjectedLoRA, adapter_from_state, injected
 from .objective import Objective
+from .ema import Ema
 from .optim import make_optimizer, rate_at
 from .randomness import derive
 from .reference import References
@@ -60,6 +62,7 @@ class _Session:
         self.validation_cache, self.references = validation or cache, references
         self.checkpoints, self.facts, self.reporter = checkpoints, facts, reporter
         self.optimizer = make_optimizer(lora.parameters.values(), run.train)
+        self.ema = Ema(lora.parameters, run.train.ema_decay) if run.train.ema_decay else None
         self.sampler = BucketSampler(cache, run.train.batch_size, run.train.seed)
         self.objective = Objective.of(run.train)
         self.step, self.seconds, self.peak = 0, 0.0, 0
@@ -82,6 +85,8 @@ class _Session:
             for name, parameter in self.lora.parameters.items():
                 parameter.copy_(saved[name])
         self.optimizer.load_state_dict(state.part("optimizer"))
+        if self.ema is not None:
+            self.ema.load_state_dict(state.part("ema"))
         self.sampler.load_state_dict(state.sampler)
         self.step, self.seconds, self.peak = state.step, state.seconds, state.peak_bytes
 
@@ -89,6 +94,7 @@ class _Session:
         self.read_losses()
         tensors = {f"adapter.{n}": p for n, p in self.lora.parameters.items()}
         tensors |= {f"optimizer.{n}": t for n, t in self.optimizer.state_dict().items()}
+        tensors |= {f"ema.{n}": t for n, t in self.ema.state_dict().items()} if self.ema else {}
         now = time.monotonic()
         self.seconds, self._started = self.seconds + now - self._started, now
         self.peak = max(self.peak, measure.peak_bytes(self.device))
@@ -100,8 +106,9 @@ class _Session:
         train = self.run.train
         model, training = self.lora.model, self.lora.model.training
         model.eval()  # no dropout in what is compared between steps
-        found = validation_loss(self.engine.evaluate, self.validation_cache, train.validation_clips, self.objective, self.dtype, train.seed, self.step,
-                                self.references)  # fmt: skip
+        with self.ema.applied() if self.ema else nullcontext():
+            found = validation_loss(self.engine.evaluate, self.validation_cache, train.validation_clips, self.objective, self.dtype, train.seed, self.step,
+                                    self.references)  # fmt: skip
         model.train(training)
         self.history.add(found)
         parts = [f"{name} {value:.4f}" for name, value in (("video", found.video), ("sound", found.audio)) if value is not None]
@@ -125,6 +132,8 @@ class _Session:
         self.optimizer.set_rate(rate_at(train, self.step))
         norm = self.optimizer.step()
         self.step += 1
+        if self.ema is not None:
+            self.ema.update(self.step)
         self.sampler_state = batch.sampler
         means = sums / torch.tensor([train.accumulation, max(1, with_video), max(1, with_sound)], device=self.device)
         self._unread.append((self.step, (with_video > 0, with_sound > 0), torch.cat((means, norm.reshape(1), video_buckets.means(), audio_buckets.means()))))
@@ -186,7 +195,7 @@ def _steps(session: _Session, stop: StopSignal) -> None:
 
 
 def _result(run: RunConfig, model: nn.Module, cache: DatasetCache, checkpoints: Checkpointer, state: TrainState, name: str) -> TrainResult:
-    adapter = adapter_from_state(state.part("adapter"), run.lora, name, cache.family, model)
+    adapter = adapter_from_state(state.part("ema" if run.train.ema_decay else "adapter"), run.lora, name, cache.family, model)
     history = History.open(checkpoints.directory / "metrics.jsonl", state.step)
     return TrainResult(adapter, checkpoints.path(state.step), state.step, history, state.seconds, state.peak_bytes, tuple(history.validation))
 

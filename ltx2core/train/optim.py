@@ -1,4 +1,4 @@
-"""AdamW for an adapter, with a learning-rate schedule. No host sync in a step, so that it can be captured.
+"""Optimizers' common part, AdamW, and the learning-rate schedule. No host sync in a step, so that it can be captured.
 
 Decay, moments and bias correction: Loshchilov and Hutter 2019. Two ways to keep bf16 adapters learning, since an update
 smaller than 1/256 of a weight is lost when it is rounded to nearest: a float32 master copy, or stochastic rounding.
@@ -24,12 +24,22 @@ PIECE = 1 << 24
 
 
 def rate_at(settings: TrainSettings, step: int) -> float:
-    """Learning rate of optimizer step ``step`` (from 0): a linear rise over ``warmup`` steps, then the schedule."""
+    """Learning rate of optimizer step ``step`` (from 0): a linear rise over ``warmup`` steps, then the schedule.
+
+    A falling schedule goes from 1 to ``schedule_end`` of the learning rate, ``restarts`` of cosine begin anew at 1.
+    """
     if step < settings.warmup:
         return settings.learning_rate * (step + 1) / (settings.warmup + 1)
-    done = (step - settings.warmup) / max(1, settings.steps - settings.warmup)
-    factor = {"constant": 1.0, "linear": max(0.0, 1 - done), "cosine": 0.5 * (1 + math.cos(math.pi * min(1.0, done)))}
-    return settings.learning_rate * factor[settings.schedule]
+    done = min(1.0, (step - settings.warmup) / max(1, settings.steps - settings.warmup))
+    cycle = (done * (settings.schedule_restarts + 1)) % 1 if done < 1 else 1.0
+    factor = {
+        "constant": 1.0,
+        "linear": 1 - done,
+        "cosine": 0.5 * (1 + math.cos(math.pi * cycle)),
+        "polynomial": (1 - done) ** settings.schedule_power,
+    }[settings.schedule]
+    end = 0.0 if settings.schedule == "constant" else settings.schedule_end
+    return settings.learning_rate * (end + (1 - end) * factor)
 
 
 def stochastic_round(values: Tensor) -> Tensor:
@@ -50,7 +60,7 @@ class Optimizer(Protocol):
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None: ...
 
 
-def _clip(gradient: Tensor, limit: float) -> Tensor:
+def clip_norm(gradient: Tensor, limit: float) -> Tensor:
     """Scale the float32 ``gradient`` in place so that its norm is at most ``limit`` (0: only measure). Returns the norm before."""
     norm = torch.linalg.vector_norm(gradient)
     if limit > 0:
@@ -58,7 +68,7 @@ def _clip(gradient: Tensor, limit: float) -> Tensor:
     return norm
 
 
-def _copy_into(targets: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> None:
+def copy_into(targets: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> None:
     with torch.no_grad():
         for name, tensor in targets.items():
             if name not in state or state[name].shape != tensor.shape:
@@ -66,29 +76,29 @@ def _copy_into(targets: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> No
             tensor.copy_(state[name])
 
 
-class MasterAdamW:
-    """torch's AdamW on a float32 copy of the parameters; float32 parameters are their own master."""
+class MasterCopy:
+    """A float32 copy of the parameters in one flat tensor; float32 parameters are their own master.
+
+    A subclass gives ``update`` (apply the master's gradient) and ``tensors`` (its own state).
+    """
 
     def __init__(self, parameters: Iterable[nn.Parameter], settings: TrainSettings):
-        self._limit, self._scale = settings.max_grad_norm, 1 / settings.accumulation
+        self._limit, self._scale, self._decay = settings.max_grad_norm, 1 / settings.accumulation, settings.weight_decay
         self._flat = FlatParameters(parameters)
         self._apart = self._flat.values.dtype != torch.float32
         self._master = nn.Parameter(self._flat.values.float())
         self._master.grad = torch.zeros_like(self._master) if self._apart else self._flat.gradients
-        device, fast = self._master.device, self._master.device.type == "cuda"
-        self._rate = torch.zeros((), device=device)
-        self._adam = torch.optim.AdamW(
-            [self._master], lr=self._rate, betas=BETAS, eps=EPSILON, weight_decay=settings.weight_decay, fused=fast or None, capturable=fast
-        )
-        # torch makes its state at the first step; made now, it has fixed addresses and can be loaded into.
-        self._adam.state[self._master] = {
-            "step": torch.zeros((), device=device),
-            "exp_avg": torch.zeros_like(self._master, requires_grad=False),
-            "exp_avg_sq": torch.zeros_like(self._master, requires_grad=False),
-        }
+        self._rate = torch.zeros((), device=self._master.device)
 
     def set_rate(self, rate: float) -> None:
         self._rate.fill_(rate)
+
+    def update(self, value: Tensor, gradient: Tensor) -> None:
+        """Change the flat float32 ``value`` in place."""
+        raise NotImplementedError
+
+    def tensors(self) -> dict[str, Tensor]:
+        raise NotImplementedError
 
     @torch.no_grad()
     def step(self) -> Tensor:
@@ -97,19 +107,42 @@ class MasterAdamW:
             gradient.copy_(self._flat.gradients)
         if self._scale != 1:
             gradient.mul_(self._scale)
-        norm = _clip(gradient, self._limit)
-        self._adam.step()
+        norm = clip_norm(gradient, self._limit)
+        self.update(self._master.detach(), gradient)
         if self._apart:
             self._flat.values.copy_(self._master)
         self._flat.gradients.zero_()
         return norm
 
     def state_dict(self) -> dict[str, Tensor]:
-        state = dict(self._adam.state[self._master])
+        state = self.tensors()
         return state | {"master": self._master.detach()} if self._apart else state
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        _copy_into(self.state_dict(), state)
+        copy_into(self.state_dict(), state)
+
+
+class MasterAdamW(MasterCopy):
+    """torch's AdamW."""
+
+    def __init__(self, parameters: Iterable[nn.Parameter], settings: TrainSettings):
+        super().__init__(parameters, settings)
+        fast = self._master.device.type == "cuda"
+        self._adam = torch.optim.AdamW(
+            [self._master], lr=self._rate, betas=BETAS, eps=EPSILON, weight_decay=settings.weight_decay, fused=fast or None, capturable=fast
+        )
+        # torch makes its state at the first step; made now, it has fixed addresses and can be loaded into.
+        self._adam.state[self._master] = {
+            "step": torch.zeros((), device=self._master.device),
+            "exp_avg": torch.zeros_like(self._master, requires_grad=False),
+            "exp_avg_sq": torch.zeros_like(self._master, requires_grad=False),
+        }
+
+    def update(self, value: Tensor, gradient: Tensor) -> None:
+        self._adam.step()
+
+    def tensors(self) -> dict[str, Tensor]:
+        return dict(self._adam.state[self._master])
 
 
 class StochasticAdamW:
@@ -150,9 +183,11 @@ class StochasticAdamW:
         return {"mean": self._mean, "square": self._square, "steps": self._steps}
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        _copy_into(self.state_dict(), state)
+        copy_into(self.state_dict(), state)
 
 
 def make_optimizer(parameters: Iterable[nn.Parameter], settings: TrainSettings) -> Optimizer:
     """Takes over the memory of ``parameters`` (see ``flat.py``): their addresses are fixed afterwards."""
-    return StochasticAdamW(parameters, settings) if settings.optimizer == "adamw_bf16" else MasterAdamW(parameters, settings)
+    from .optimizers import KINDS  # they are built on what is above
+
+    return KINDS[settings.optimizer](parameters, settings)

@@ -18,8 +18,8 @@ TARGET_PRESETS = ("auto", "video", "video_ff", "audio", "audio_ff", "cross_modal
 ADAPTER_KINDS = ("lora", "dora", "lokr", "loha")
 TIMESTEP_KINDS = ("shifted_logit_normal", "logit_normal", "uniform", "beta")
 LOSSES = ("l2", "huber", "smooth_l1")
-OPTIMIZERS = ("adamw", "adamw_bf16")
-SCHEDULES = ("constant", "linear", "cosine")
+OPTIMIZERS = ("adamw", "adamw_bf16", "adamw_8bit", "prodigy", "adafactor", "lion")
+SCHEDULES = ("constant", "linear", "cosine", "polynomial")
 DTYPE_NAMES = ("bf16", "float32", "auto")
 
 
@@ -98,7 +98,10 @@ class TrainSettings:
     steps: optimizer steps. warmup: steps over which the rate rises from 0. schedule: after the warm-up.
     max_grad_norm: 0 means no clipping. batch_size: clips a forward pass; accumulation: passes an optimizer step.
     optimizer: ``adamw`` keeps a float32 master and float32 moments beside a bf16 adapter; ``adamw_bf16`` keeps all in
-    bf16 and rounds stochastically. audio_weight: of the sound's loss in the sum; 0 means that sound is not trained.
+    bf16 and rounds stochastically; ``adamw_8bit`` keeps moments in 8 bits; ``prodigy`` finds the rate itself, times
+    learning_rate, which should be 1; ``adafactor`` and ``lion`` keep about one number less a weight. schedule_end: what
+    share of the rate a falling schedule ends at; schedule_restarts: of cosine; schedule_power: of polynomial. ema_decay:
+    of the mean of the weights that is validated and exported, 0 for the weights themselves. audio_weight: of the sound's loss in the sum; 0 means that sound is not trained.
     first_frame_probability: chance that a clip's first latent frame is given clean (for image-to-video).
     caption_dropout: chance of the empty prompt. checkpoint_every, validate_every: in steps; 0 means only at the end.
     keep_checkpoints: how many of the newest are kept. gradient_checkpointing: recompute blocks in backward.
@@ -132,6 +135,10 @@ class TrainSettings:
     conditioning: ConditioningSettings = field(default_factory=ConditioningSettings)
     audio_only: bool = False
     tread: tuple[TreadRoute, ...] = ()
+    schedule_end: float = 0.0
+    schedule_restarts: int = 0
+    schedule_power: float = 2.0
+    ema_decay: float = 0.0
 
     @property
     def conditions(self) -> tuple[Condition, ...]:
@@ -147,6 +154,10 @@ class TrainSettings:
             check_range(name, getattr(self, name), 0)
         check_range("huber_c", self.huber_c, 1e-6)
         check_range("first_frame_probability", self.first_frame_probability, 0, 1)
+        check_range("schedule_end", self.schedule_end, 0, 1)
+        check_whole("schedule_restarts", self.schedule_restarts, 0)
+        check_range("schedule_power", self.schedule_power, 0.1, 10)
+        check_range("ema_decay", self.ema_decay, 0, 0.99999)
         check_range("caption_dropout", self.caption_dropout, 0, 1)
         if self.conditioning.frozen_video > 0 and self.audio_weight == 0:
             raise LTX2Error("frozen_video leaves only the sound to learn and audio_weight is 0; set audio_weight above 0, or frozen_video to 0.")

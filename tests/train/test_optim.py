@@ -64,9 +64,9 @@ def test_small_updates_are_not_lost_in_bf16(kind):
 def test_stochastic_adamw_follows_adamw_on_average(numbers):
     torch.manual_seed(0)
     start, gradients = numbers
-    many = nn.Parameter(start.bfloat16().repeat(500, 1))
+    many = nn.Parameter(start.bfloat16().repeat(4000, 1))
     exact = adamw_by_hand(start.bfloat16().double(), [g.bfloat16().double() for g in gradients], 0.01, 0.1, 0.0)
-    run(StochasticAdamW([many], TrainSettings(weight_decay=0.1, max_grad_norm=0.0)), many, [g.bfloat16().repeat(500, 1) for g in gradients], 0.01)
+    run(StochasticAdamW([many], TrainSettings(weight_decay=0.1, max_grad_norm=0.0)), many, [g.bfloat16().repeat(4000, 1) for g in gradients], 0.01)
     assert (many.double().mean(0) - exact).abs().max() < 2e-3
 
 
