@@ -30,6 +30,7 @@ class StreamInputs:
     tokens [B, N, C] noisy, clean where conditioned; target [B, N, C] float32 velocity; mask [B, N] float32 weights of
     the loss; sigma [B] float32; coords [B, axes, N, 2] float32; text [B, S, D];
     timesteps [B, N] float32, or None when every token has its sample's sigma (cheaper in the model).
+    drift [B, N, C] float32 tokens - x0, exact [B, N, C] float32 velocity at the exact state: of ReflexFlow, else None.
     """
 
     tokens: Tensor
@@ -39,6 +40,8 @@ class StreamInputs:
     coords: Tensor
     text: Tensor
     timesteps: Tensor | None = None
+    drift: Tensor | None = None
+    exact: Tensor | None = None
 
     def map(self, change: Callable[[Tensor], Tensor]) -> StreamInputs:
         return StreamInputs(**{f.name: None if (t := getattr(self, f.name)) is None else change(t) for f in fields(self)})

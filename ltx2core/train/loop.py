@@ -23,10 +23,12 @@ from .feed import Feed
 from .history import History, StepRecord
 from .lora import InjectedLoRA, adapter_from_state, injected
 from .objective import Objective
+from .batch import StepInputs
 from .ema import Ema
 from .optim import make_optimizer, rate_at
 from .randomness import derive
 from .reference import References
+from .rollout import draw_offsets, roll_out, with_reflexflow
 from .sampler import BucketSampler
 from .settings import RunConfig
 from .sigma_buckets import NAMES, BucketSums
@@ -114,6 +116,20 @@ class _Session:
         parts = [f"{name} {value:.4f}" for name, value in (("video", found.video), ("sound", found.audio)) if value is not None]
         self.reporter.message(f"Validation loss at step {self.step}: {', '.join(parts)}.")
 
+    def _rolled(self, inputs: StepInputs, number: int) -> StepInputs:
+        """Batch ``number`` with the states and terms of scheduled sampling and ReflexFlow."""
+        rollout, reflex = self.run.train.rollout, self.run.train.reflexflow
+        if not rollout.max_step_offset and reflex is None:
+            return inputs
+        offsets = draw_offsets(rollout, len(inputs.video.sigma), self.step, self.run.train.seed, number)
+        training, model = self.lora.model.training, self.lora.model
+        model.eval()  # no dropout on the way
+        inputs = inputs.to(self.device)
+        rolled = roll_out(inputs, offsets, rollout, self.engine.predict)
+        rolled = rolled if reflex is None else with_reflexflow(inputs, rolled, bool(offsets.any()), self.engine.predict)
+        model.train(training)
+        return rolled
+
     def advance(self, feed: Feed) -> None:
         """One optimizer step."""
         train = self.run.train
@@ -121,9 +137,9 @@ class _Session:
         sums = torch.zeros(3, device=self.device)
         with_video = with_sound = 0
         video_buckets, audio_buckets = BucketSums(self.device), BucketSums(self.device)
-        for _ in range(train.accumulation):
+        for part in range(train.accumulation):
             batch = feed.next()
-            losses = self.engine(batch.inputs)
+            losses = self.engine(self._rolled(batch.inputs, self.step * train.accumulation + part))
             sums += torch.stack((losses.total, losses.video, losses.audio))
             video_buckets.add(losses.video_samples, batch.inputs.video.sigma, batch.inputs.video.mask)
             audio_buckets.add(losses.audio_samples, batch.inputs.audio.sigma, batch.inputs.audio.mask)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from .reflexflow import ReflexFlowSettings
 from .settings import TrainSettings
 from .tread import TreadRoute
 
@@ -21,10 +22,11 @@ class Objective:
     av_cross_timestep: str = "official"
     audio_only: bool = False
     tread: tuple[TreadRoute, ...] = ()
+    reflexflow: ReflexFlowSettings | None = None
 
     @classmethod
     def of(cls, settings: TrainSettings) -> Objective:
-        return cls(settings.loss, settings.huber_c, settings.audio_weight, settings.av_cross_timestep, settings.audio_only, settings.tread)
+        return cls(settings.loss, settings.huber_c, settings.audio_weight, settings.av_cross_timestep, settings.audio_only, settings.tread, settings.reflexflow)
 
 
 def add_noise(x0: Tensor, noise: Tensor, sigma: Tensor) -> Tensor:

@@ -12,8 +12,9 @@ from torch import Tensor, nn
 from ..errors import LTX2Error
 from ..models.forward import BlockRunner, denoise, run_block, run_block_checkpointed
 from .audio_only import denoise_audio
-from .batch import StepInputs
+from .batch import StepInputs, StreamInputs
 from .objective import Objective, masked_means, pointwise_loss
+from .reflexflow import anti_drift, exposure_weight
 from .tread import TreadRunner, resolve_routes
 
 
@@ -31,6 +32,20 @@ class StepLosses:
         return StepLosses(*(t.detach() for t in vars(self).values()))
 
 
+def stream_loss(prediction: Tensor, stream: StreamInputs, objective: Objective) -> tuple[Tensor, Tensor]:
+    """Loss of one stream by sample [B] and over the batch []; with ReflexFlow's terms where the batch carries them."""
+    loss = pointwise_loss(prediction, stream.target, objective.loss, objective.huber_c)
+    reflex = objective.reflexflow
+    if reflex is None or stream.drift is None:
+        return masked_means(loss, stream.mask)
+    if stream.exact is not None:
+        loss = loss * exposure_weight(stream.exact, prediction, stream.mask, reflex.alpha)
+    samples, mean = masked_means(loss, stream.mask)
+    drift = anti_drift(prediction, stream.drift, stream.mask)
+    counted = stream.mask.any(1).sum().clamp(min=1)
+    return reflex.beta2 * samples + reflex.beta1 * drift, reflex.beta2 * mean + reflex.beta1 * drift.sum() / counted
+
+
 def training_step(model: nn.Module, inputs: StepInputs, objective: Objective, runner: BlockRunner | None = None) -> StepLosses:
     """Losses of one batch: video + audio_weight * audio. With weight 0 the sound is not in the graph at all."""
     if objective.audio_only:
@@ -38,8 +53,8 @@ def training_step(model: nn.Module, inputs: StepInputs, objective: Objective, ru
     if inputs.routes:
         runner = TreadRunner(runner or run_block, resolve_routes(objective.tread, len(model.transformer_blocks)), inputs.routes)
     video, audio = denoise(model, inputs.video.modality(), inputs.audio.modality(), av_cross_timestep=objective.av_cross_timestep, runner=runner)
-    video_samples, video_loss = masked_means(pointwise_loss(video, inputs.video.target, objective.loss, objective.huber_c), inputs.video.mask)
-    audio_samples, audio_loss = masked_means(pointwise_loss(audio, inputs.audio.target, objective.loss, objective.huber_c), inputs.audio.mask)
+    video_samples, video_loss = stream_loss(video, inputs.video, objective)
+    audio_samples, audio_loss = stream_loss(audio, inputs.audio, objective)
     total = video_loss if objective.audio_weight == 0 else video_loss + objective.audio_weight * audio_loss
     return StepLosses(total, video_loss, audio_loss, video_samples, audio_samples)
 
@@ -48,8 +63,15 @@ def _audio_step(model: nn.Module, inputs: StepInputs, objective: Objective, runn
     if runner not in (None, run_block, run_block_checkpointed):
         raise LTX2Error("Training sound alone works with plain weights only; switch quantisation, streaming and compiling off, it needs little memory.")
     audio = denoise_audio(model, inputs.audio.modality(), checkpointed=runner is run_block_checkpointed)
-    samples, loss = masked_means(pointwise_loss(audio, inputs.audio.target, objective.loss, objective.huber_c), inputs.audio.mask)
+    samples, loss = stream_loss(audio, inputs.audio, objective)
     return StepLosses(objective.audio_weight * loss, torch.zeros_like(loss), loss, torch.zeros_like(samples), samples)
+
+
+@torch.no_grad()
+def velocities(model: nn.Module, inputs: StepInputs, objective: Objective, runner: BlockRunner | None) -> tuple[Tensor, Tensor]:
+    """What :meth:`Engine.predict` gives, on the inputs' device."""
+    video, audio = denoise(model, inputs.video.modality(), inputs.audio.modality(), av_cross_timestep=objective.av_cross_timestep, runner=runner)
+    return video.float(), audio.float()
 
 
 class Engine(Protocol):
@@ -64,6 +86,10 @@ class Engine(Protocol):
 
     def evaluate(self, inputs: StepInputs) -> StepLosses:
         """Forward only."""
+        ...
+
+    def predict(self, inputs: StepInputs) -> tuple[Tensor, Tensor]:
+        """Velocities of picture and sound, float32 [B, N, C] on the device, without gradient and routes."""
         ...
 
 
@@ -86,3 +112,6 @@ class EagerEngine:
     def evaluate(self, inputs: StepInputs) -> StepLosses:
         with torch.no_grad():
             return training_step(self._model, inputs.to(self._device), self._objective, run_block)
+
+    def predict(self, inputs: StepInputs) -> tuple[Tensor, Tensor]:
+        return velocities(self._model, inputs.to(self._device), self._objective, run_block)
