@@ -9,9 +9,8 @@ from types import TracebackType
 
 import torch
 
-from ..cache.dataset import DatasetCache
 from .batch import StepInputs, prepare
-from .reference import References
+from .data import RunData
 from .sampler import BucketSampler
 from .settings import TrainSettings
 from .timesteps import offset_of
@@ -23,22 +22,23 @@ AHEAD = 2
 class Batch:
     """``sampler`` is the sampler's state after this batch was drawn: what a checkpoint behind it must hold.
 
-    has_video, has_audio: whether any sample has a loss of that stream.
+    has_video, has_audio: whether any sample has a loss of that stream. regular: [B] bool, clips of regularisation.
     """
 
     inputs: StepInputs
     sampler: dict[str, int]
     has_video: bool
     has_audio: bool
+    regular: torch.Tensor
 
 
 class Feed:
     """Batches from number ``first`` on, in the sampler's order, in page-locked memory for a CUDA device."""
 
-    def __init__(self, cache: DatasetCache, sampler: BucketSampler, settings: TrainSettings, dtype: torch.dtype, first: int, pin: bool,
-                 references: References | None = None):  # fmt: skip
+    def __init__(self, data: RunData, sampler: BucketSampler, settings: TrainSettings, dtype: torch.dtype, first: int, pin: bool):
+        cache = data.training
         self._cache, self._sampler, self._settings, self._dtype, self._pin = cache, sampler, settings, dtype, pin
-        self._step, self._references = first, references
+        self._step, self._references, self._learnt = first, data.references, len(data.cache)
         self._empty = cache.text(cache.empty_text) if settings.caption_dropout > 0 else None
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="ltx2-feed")
         self._ahead: deque[Future[Batch]] = deque()
@@ -55,7 +55,8 @@ class Feed:
         references = None if self._references is None else [self._references.latents(self._cache.clips[i]) for i in positions]
         inputs = prepare(samples, step, self._settings, self._dtype, self._empty, references, offsets)
         losses = (bool(stream.mask.any()) for stream in (inputs.video, inputs.audio))
-        return Batch(inputs.pin() if self._pin else inputs, state, *losses)
+        regular = torch.tensor([i >= self._learnt for i in positions])
+        return Batch(inputs.pin() if self._pin else inputs, state, *losses, regular)
 
     def next(self) -> Batch:
         while len(self._ahead) <= AHEAD:

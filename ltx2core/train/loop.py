@@ -24,9 +24,11 @@ from .history import History, StepRecord
 from .lora import InjectedLoRA, adapter_from_state, injected
 from .objective import Objective
 from .batch import StepInputs
+from .data import RunData
 from .ema import Ema
 from .optim import make_optimizer, rate_at
 from .randomness import derive
+from .prior import with_prior
 from .reference import References
 from .rollout import draw_offsets, roll_out, with_reflexflow
 from .sampler import BucketSampler
@@ -58,14 +60,13 @@ class TrainResult:
 class _Session:
     """The moving parts of one run between two checkpoints."""
 
-    def __init__(self, run: RunConfig, lora: InjectedLoRA, cache: DatasetCache, validation: DatasetCache | None, references: References | None, engine: Engine,
+    def __init__(self, run: RunConfig, lora: InjectedLoRA, data: RunData, engine: Engine,
                  device: torch.device, checkpoints: Checkpointer, facts: Facts, state: TrainState | None, reporter: Reporter):  # fmt: skip
-        self.run, self.lora, self.cache, self.engine, self.device = run, lora, cache, engine, device
-        self.validation_cache, self.references = validation or cache, references
+        self.run, self.lora, self.data, self.engine, self.device = run, lora, data, engine, device
         self.checkpoints, self.facts, self.reporter = checkpoints, facts, reporter
         self.optimizer = make_optimizer(lora.parameters.values(), run.train)
         self.ema = Ema(lora.parameters, run.train.ema_decay) if run.train.ema_decay else None
-        self.sampler = BucketSampler(cache, run.train.batch_size, run.train.seed)
+        self.sampler = BucketSampler(data.training, run.train.batch_size, run.train.seed)
         self.objective = Objective.of(run.train)
         self.step, self.seconds, self.peak = 0, 0.0, 0
         if state is not None:
@@ -109,8 +110,8 @@ class _Session:
         model, training = self.lora.model, self.lora.model.training
         model.eval()  # no dropout in what is compared between steps
         with self.ema.applied() if self.ema else nullcontext():
-            found = validation_loss(self.engine.evaluate, self.validation_cache, train.validation_clips, self.objective, self.dtype, train.seed, self.step,
-                                    self.references)  # fmt: skip
+            found = validation_loss(self.engine.evaluate, self.data.held_out, train.validation_clips, self.objective, self.dtype, train.seed, self.step,
+                                    self.data.references)  # fmt: skip
         model.train(training)
         self.history.add(found)
         parts = [f"{name} {value:.4f}" for name, value in (("video", found.video), ("sound", found.audio)) if value is not None]
@@ -139,7 +140,10 @@ class _Session:
         video_buckets, audio_buckets = BucketSums(self.device), BucketSums(self.device)
         for part in range(train.accumulation):
             batch = feed.next()
-            losses = self.engine(self._rolled(batch.inputs, self.step * train.accumulation + part))
+            inputs = self._rolled(batch.inputs, self.step * train.accumulation + part)
+            if batch.regular.any():
+                inputs = with_prior(inputs.to(self.device), batch.regular, self.lora, self.engine.predict)
+            losses = self.engine(inputs)
             sums += torch.stack((losses.total, losses.video, losses.audio))
             video_buckets.add(losses.video_samples, batch.inputs.video.sigma, batch.inputs.video.mask)
             audio_buckets.add(losses.audio_samples, batch.inputs.audio.sigma, batch.inputs.audio.mask)
@@ -197,7 +201,7 @@ def _steps(session: _Session, stop: StopSignal) -> None:
     first = session.step * train.accumulation
     if session.step == 0:
         session.validate()
-    with Feed(session.cache, session.sampler, train, session.dtype, first, session.device.type == "cuda", session.references) as feed:
+    with Feed(session.data, session.sampler, train, session.dtype, first, session.device.type == "cuda") as feed:
         while session.step < train.steps:
             if stop.requested():
                 session.save()
@@ -227,9 +231,8 @@ def _own(model: nn.Module) -> None:
                 module._buffers[name] = buffer.clone()
 
 
-def _train(run: RunConfig, model: nn.Module, cache: DatasetCache, targets: Targets, checkpoints: Checkpointer, facts: Facts, state: TrainState | None,
-           residency: Residency, reporter: Reporter, stop: StopSignal, validation: DatasetCache | None, references: References | None,
-           adapter: Adapter | None, engine: EngineFactory, working_bytes: int) -> None:  # fmt: skip
+def _train(run: RunConfig, model: nn.Module, data: RunData, targets: Targets, checkpoints: Checkpointer, facts: Facts, state: TrainState | None,
+           residency: Residency, reporter: Reporter, stop: StopSignal, adapter: Adapter | None, engine: EngineFactory, working_bytes: int) -> None:  # fmt: skip
     device = residency.device
     devices = [device.index or 0] if device.type == "cuda" else []
     _own(model)
@@ -240,7 +243,7 @@ def _train(run: RunConfig, model: nn.Module, cache: DatasetCache, targets: Targe
             if adapter is not None:
                 lora.load(adapter)
             step = engine(model, Objective.of(run.train), device, run.train.gradient_checkpointing)
-            session = _Session(run, lora, cache, validation, references, step, device, checkpoints, facts, state, reporter)
+            session = _Session(run, lora, data, step, device, checkpoints, facts, state, reporter)
             _steps(session, stop)
 
 
@@ -264,6 +267,7 @@ def train(
     name: str = "adapter",
     validation: DatasetCache | None = None,
     references: References | None = None,
+    regularisation: DatasetCache | None = None,
     adapter: Adapter | None = None,
     engine: EngineFactory = EagerEngine,
     working_bytes: int = 0,
@@ -277,6 +281,7 @@ def train(
         name: of the adapter.
         validation: held-out clips; the first training clips when None.
         references: reference videos of all clips, of ``validation`` too (IC-LoRA).
+        regularisation: clips, cached in the same folder, whose target is the base's own prediction (prior preservation).
         adapter: to continue from; its rank and kind must be the run's.
         engine: how a step is run; see :class:`~ltx2core.train.step.Engine`.
         working_bytes: memory to keep free on the device beside the base weights.
@@ -285,11 +290,9 @@ def train(
         Interrupted: ``stop`` was set; the state is saved.
         LTX2Error: the folder holds another run, a full disk, a loss that is not finite, no clips.
     """
-    facts = Facts.of(run, cache.digest, base, start=tensors_digest(adapter.state()) if adapter else "",
-                     references=references.cache.digest if references else "")  # fmt: skip
-    scale = None if references is None else references.check(cache, run.train.conditioning)
-    if references is not None and validation is not None:
-        references.check(validation, run.train.conditioning)
+    data = RunData(cache, validation, references, regularisation)
+    facts = Facts.of(run, cache.digest, base, start=tensors_digest(adapter.state()) if adapter else "", **data.facts())
+    scale = data.check(run.train.conditioning)
     checkpoints = Checkpointer(directory, run.train.keep_checkpoints)
     with torch.inference_mode(False), torch.enable_grad():
         checkpoints.clean()
@@ -300,9 +303,9 @@ def train(
             check_same_run(state.facts, facts, directory)
         if state is None or state.step < run.train.steps:
             targets = choose(run.lora.targets, len(model.transformer_blocks), cache.has_audio, run.train.audio_only)
-            _check_methods(run, model, cache, targets)
+            _check_methods(run, model, data.training, targets)
             reporter.message(targets.message if state is None else f"The run goes on at step {state.step} of {run.train.steps}.")
-            _train(run, model, cache, targets, checkpoints, facts, state, residency, reporter, stop, validation, references, adapter, engine, working_bytes)
+            _train(run, model, data, targets, checkpoints, facts, state, residency, reporter, stop, adapter, engine, working_bytes)
             state, _ = checkpoints.newest()
         result = _result(run, model, cache, checkpoints, state, name)
         return result if scale is None else replace(result, adapter=replace(result.adapter, metadata={**result.adapter.metadata, **scale.metadata}))

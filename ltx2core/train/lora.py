@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor, nn
@@ -52,6 +53,14 @@ class InjectedLoRA:
                     )
                 for name, parameter in ours.items():
                     parameter.copy_(start[name])
+
+    @cached_property
+    def neutral(self) -> dict[str, Tensor]:
+        """Values of some parameters that make the adapter change nothing, whatever the others are."""
+        scaled = "." + _SCALED[self.settings.kind]
+        values = {n: torch.zeros_like(p) for n, p in self.parameters.items() if n.endswith(scaled)}
+        magnitudes = (n for n in self.parameters if n.endswith("." + _MAGNITUDE))
+        return values | {n: _base_weight(self.model, n.removesuffix("." + _MAGNITUDE)).norm(dim=1) for n in magnitudes}
 
     def extract(self, name: str, family: str | None) -> Adapter:
         """A copy of the adapter on the CPU, float32, alpha/rank multiplied into one factor."""

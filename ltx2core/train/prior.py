@@ -1,0 +1,45 @@
+"""Prior preservation: for regularisation clips the target is what the base predicts, so that the adapter leaves them as they are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from .batch import StepInputs
+from .lora import InjectedLoRA
+from .rollout import Predict
+
+
+@contextmanager
+def without_adapter(lora: InjectedLoRA) -> Iterator[None]:
+    """The base alone inside the block: the adapter's numbers are replaced in place, so that captured steps see it too."""
+    with torch.no_grad():
+        kept = {n: p.detach().clone() for n, p in lora.parameters.items()}
+        for name, value in lora.neutral.items():
+            lora.parameters[name].copy_(value)
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            for name, parameter in lora.parameters.items():
+                parameter.copy_(kept[name])
+
+
+def with_prior(inputs: StepInputs, regular: Tensor, lora: InjectedLoRA, predict: Predict) -> StepInputs:
+    """``inputs`` with the base's velocities as targets of the samples ``regular`` [B] bool; on the device of ``inputs``."""
+    if not regular.any():
+        return inputs
+    training = lora.model.training
+    lora.model.eval()
+    with without_adapter(lora):
+        velocities = predict(replace(inputs, routes=()))
+    lora.model.train(training)
+    chosen = regular.to(inputs.video.target.device)[:, None, None]
+    video, audio = (
+        replace(s, target=torch.where(chosen, v.to(s.target.dtype), s.target)) for s, v in zip((inputs.video, inputs.audio), velocities, strict=True)
+    )
+    return replace(inputs, video=video, audio=audio)
