@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import torch
+import torch._functorch.config as partitioning
 from torch import Tensor, nn
 from torch.func import functional_call
 
 from ..models.forward import BlockInputs
 from .linears import for_gradients
-from .quantize import dequantised
+from .quantize import dequantised, is_quantised
 from .stores import Tensors, WeightStore
 
 _MOST_FORMS = 256
@@ -35,7 +37,10 @@ class BlockProgram:
         return functional_call(self._block, weights, (), {"hidden_states": hidden, "audio_hidden_states": audio_hidden, **inputs})
 
     def __call__(self, frozen: Tensors, adapter: Tensors, hidden: Tensor, audio_hidden: Tensor, inputs: BlockInputs) -> tuple[Tensor, Tensor]:
-        return self._call(frozen, adapter, hidden, audio_hidden, vars(inputs))
+        # Else a compiled block keeps its weights in full precision from forward to backward.
+        small = partitioning.patch(ban_recompute_materialized_backward=False) if is_quantised(frozen) else nullcontext()
+        with small:
+            return self._call(frozen, adapter, hidden, audio_hidden, vars(inputs))
 
 
 @dataclass(frozen=True)

@@ -62,6 +62,10 @@ def quantise_block(block: nn.Module, kind: str) -> dict[str, Tensor]:
 SCALE = "::scale"
 
 
+def is_quantised(tensors: dict[str, Tensor]) -> bool:
+    return any(name.endswith(SCALE) for name in tensors)
+
+
 def dequantised(tensors: dict[str, Tensor], dtype: torch.dtype) -> dict[str, Tensor]:
     """The weights in ``dtype`` under the module's own names; plain ones are passed on."""
     weights = {}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Protocol
 
 import torch
@@ -60,15 +60,46 @@ class _Slot:
     flat: Tensor
     views: Tensors
     block: int = -1
-    ready: torch.cuda.Event = field(default_factory=torch.cuda.Event)
-    done: torch.cuda.Event = field(default_factory=torch.cuda.Event)
+
+
+class _CardLane:
+    """Copies on a stream of their own, each behind the last work that read the slot."""
+
+    def __init__(self, device: torch.device, slots: int):
+        self._stream = torch.cuda.Stream(device)
+        self._ready, self._done = ([torch.cuda.Event() for _ in range(slots)] for _ in range(2))
+
+    def fill(self, number: int, slot: _Slot, host: Tensor) -> None:
+        with torch.cuda.stream(self._stream):
+            self._stream.wait_event(self._done[number])
+            slot.flat.copy_(host, non_blocking=True)
+            self._ready[number].record(self._stream)
+
+    def wait(self, number: int) -> None:
+        self._ready[number].wait(torch.cuda.current_stream())
+
+    def read(self, number: int) -> None:
+        self._done[number].record(torch.cuda.current_stream())
+
+
+class _PlainLane:
+    """Copies at once, on a processor."""
+
+    def fill(self, number: int, slot: _Slot, host: Tensor) -> None:
+        slot.flat.copy_(host)
+
+    def wait(self, number: int) -> None:
+        """The copy is over."""
+
+    def read(self, number: int) -> None:
+        """The reading is over."""
 
 
 class RingStore:
-    """Blocks in pinned host memory, copied ahead on a stream of their own into ``slots`` device buffers.
+    """Blocks in host memory, pinned for a card, copied ahead on a stream of their own into ``slots`` device buffers.
 
     Nothing is ever copied back, since the weights are frozen. All blocks must have one layout. ``resident`` blocks stay
-    on the device for good.
+    on the device for good. On a processor the copies don't overlap.
     """
 
     def __init__(self, blocks: Sequence[Tensors], device: torch.device, slots: int = 3, resident: Sequence[int] = ()):
@@ -77,32 +108,29 @@ class RingStore:
         self._host: dict[int, Tensor] = {}
         for i, tensors in enumerate(blocks):
             if i not in self._resident:
-                self._host[i] = self._pack(tensors)
+                self._host[i] = self._pack(tensors, device.type == "cuda")
                 tensors.clear()  # pageable and pinned copies of one block only, not of all
         self._slots = []
         for _ in range(min(slots, len(self._host))):
             flat = torch.empty(self._layout.nbytes, dtype=torch.uint8, device=device)
             self._slots.append(_Slot(flat, self._layout.views(flat)))
-        self._stream = torch.cuda.Stream(device)
+        self._lane = _CardLane(device, len(self._slots)) if device.type == "cuda" else _PlainLane()
 
-    def _pack(self, tensors: Tensors) -> Tensor:
-        flat = torch.empty(self._layout.nbytes, dtype=torch.uint8, pin_memory=True)
+    def _pack(self, tensors: Tensors, pinned: bool) -> Tensor:
+        flat = torch.empty(self._layout.nbytes, dtype=torch.uint8, pin_memory=pinned)
         for name, view in self._layout.views(flat).items():
             view.copy_(tensors[name])
         return flat
 
-    def _slot_of(self, index: int, keep: Sequence[int]) -> _Slot:
-        """The slot that holds ``index``, filled now when none does; never one whose block is in ``keep``."""
-        for slot in self._slots:
+    def _slot_of(self, index: int, keep: Sequence[int]) -> int:
+        """Number of the slot that holds ``index``, filled now when none does; never one whose block is in ``keep``."""
+        for number, slot in enumerate(self._slots):
             if slot.block == index:
-                return slot
-        slot = next(s for s in self._slots if s.block not in keep)
-        with torch.cuda.stream(self._stream):
-            self._stream.wait_event(slot.done)
-            slot.flat.copy_(self._host[index], non_blocking=True)
-            slot.ready.record(self._stream)
+                return number
+        number, slot = next((n, s) for n, s in enumerate(self._slots) if s.block not in keep)
+        self._lane.fill(number, slot, self._host[index])
         slot.block = index
-        return slot
+        return number
 
     def acquire(self, index: int, following: Sequence[int] = ()) -> Tensors:
         ahead = [i for i in following if i not in self._resident][: len(self._slots) - 1]
@@ -111,13 +139,13 @@ class RingStore:
                 self._slot_of(nxt, ahead[:i])
             return self._resident[index]
         wanted = [index, *(a for a in ahead if a != index)]
-        slot = self._slot_of(index, wanted)
-        slot.ready.wait(torch.cuda.current_stream())
+        number = self._slot_of(index, wanted)
+        self._lane.wait(number)
         for nxt in wanted[1:]:
             self._slot_of(nxt, wanted)
-        return slot.views
+        return self._slots[number].views
 
     def release(self, index: int) -> None:
-        for slot in self._slots:
+        for number, slot in enumerate(self._slots):
             if slot.block == index:
-                slot.done.record(torch.cuda.current_stream())
+                self._lane.read(number)
