@@ -1,42 +1,95 @@
-"""The caption of a clip."""
+"""The captions of a clip."""
 
 from __future__ import annotations
 
+import codecs
+import unicodedata
+from collections.abc import Callable
 from pathlib import Path
 
 from ..errors import LTX2Error
-from .spec import DatasetSpec
+from .seeds import drawer
+from .spec import CaptionShuffle, DatasetSpec
+from .tables import CaptionTable
+
+CaptionSource = Callable[[Path], tuple[str, ...]]
+
+_LONGEST = 1 << 20  # bytes of a caption file; Gemma reads 1024 tokens of it
+_MARKS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
 
 
-def _textfile(path: Path, spec: DatasetSpec) -> str:
+def _read(sidecar: Path) -> str:
+    """UTF-8, or what the file's byte-order mark says (Windows editors write UTF-16)."""
+    try:
+        if sidecar.stat().st_size > _LONGEST:
+            raise LTX2Error(f"has a caption file {sidecar.name} of more than a megabyte; put the caption alone there")
+        raw = sidecar.read_bytes()
+        return raw.decode(next((name for mark, name in _MARKS.items() if raw.startswith(mark)), "utf-8"))
+    except UnicodeDecodeError as error:
+        raise LTX2Error(f"has a caption file {sidecar.name} that is not UTF-8 text; save it as UTF-8") from error
+    except OSError as error:
+        raise LTX2Error(f"has a caption file {sidecar.name} that cannot be read ({error.strerror}); check its permissions") from error
+
+
+def _clean(text: str) -> str:
+    """One line; control characters, which no tokenizer means, become spaces (joiners inside words and emoji stay)."""
+    return " ".join("".join(" " if unicodedata.category(c) in ("Cc", "Cs") else c for c in text).split())
+
+
+def textfile(path: Path, lines: str = "whole") -> tuple[str, ...]:
+    """The caption file beside ``path``: one caption, or with ``lines`` "each" one a line.
+
+    Raises:
+        LTX2Error: none, empty or unreadable; the message is the reason.
+    """
     sidecar = path.with_suffix(".txt")
     if not sidecar.is_file():
         raise LTX2Error(f"has no caption: write one into {sidecar.name} beside it, or choose caption_strategy filename or instanceprompt")
-    try:
-        text = sidecar.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise LTX2Error(f"has a caption file {sidecar.name} that is not UTF-8 text; save it as UTF-8") from error
-    if not text.strip():
+    text = _read(sidecar)
+    captions = tuple(c for part in (text.splitlines() if lines == "each" else [text]) if (c := _clean(part)))
+    if not captions:
         raise LTX2Error(f"has an empty caption file {sidecar.name}; describe the clip there")
-    return " ".join(text.split())
+    return captions
 
 
-def _filename(path: Path, spec: DatasetSpec) -> str:
-    return " ".join(path.stem.replace("_", " ").replace("-", " ").split())
+def filename(path: Path) -> tuple[str, ...]:
+    """The name without its ending, with spaces for lines and dashes."""
+    caption = _clean(path.stem.replace("_", " ").replace("-", " "))
+    if not caption:
+        raise LTX2Error("has a name that gives no caption; give it a name of words")
+    return (caption,)
 
 
-def _instance(path: Path, spec: DatasetSpec) -> str:
-    return spec.instance_prompt.strip()
+def shuffled(caption: str, settings: CaptionShuffle, seed: int, name: str) -> tuple[str, ...]:
+    """Further orders of the parts of ``caption``, without doubles; a caption of fewer than two free parts stays alone."""
+    parts = [p.strip() for p in caption.split(settings.split_on) if p.strip()]
+    fixed, free = parts[: settings.keep_first], parts[settings.keep_first :]
+    if len(free) < 2:
+        return (caption,)
+    draw, glue = drawer(seed, "captions", name, caption), f"{settings.split_on.strip() or settings.split_on} ".replace("  ", " ")
+    orders = [glue.join([*fixed, *draw.sample(free, len(free))]) for _ in range(settings.count)]
+    return tuple(dict.fromkeys([caption, *orders] if settings.include_original else orders))
 
 
-_STRATEGIES = {"textfile": _textfile, "filename": _filename, "instanceprompt": _instance}
-
-
-def caption_of(path: Path, spec: DatasetSpec) -> str:
-    """The clip's caption with the trigger in front.
+def open_captions(spec: DatasetSpec) -> CaptionSource:
+    """A function that gives a file's captions, the trigger in front; it raises LTX2Error with the reason for dropping it.
 
     Raises:
-        LTX2Error: no caption; the message is the reason for dropping the clip.
+        LTX2Error: the caption table is missing or can't be read.
     """
-    caption = _STRATEGIES[spec.caption_strategy](path, spec)
-    return f"{spec.trigger.strip()} {caption}" if spec.trigger.strip() else caption
+    sources: dict[str, Callable[[], CaptionSource]] = {
+        "textfile": lambda: lambda path: textfile(path, spec.caption_lines),
+        "filename": lambda: filename,
+        "instanceprompt": lambda: lambda path: (spec.instance_prompt.strip(),),
+    }
+    source = sources.get(spec.caption_strategy, lambda: CaptionTable(spec))()
+    trigger, folder = spec.trigger.strip(), Path(spec.folder).expanduser()
+
+    def captions(path: Path) -> tuple[str, ...]:
+        found = source(path)
+        if spec.caption_shuffle is not None:
+            name = path.relative_to(folder).as_posix() if path.is_relative_to(folder) else path.name
+            found = tuple(s for c in found for s in shuffled(c, spec.caption_shuffle, spec.seed, name))
+        return tuple(f"{trigger} {c}" for c in found) if trigger else found
+
+    return captions

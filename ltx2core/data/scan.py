@@ -3,27 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from ..errors import LTX2Error
-from ..media.probe import AUDIO_SUFFIXES, IMAGE_SUFFIXES, VIDEO_SUFFIXES, probe
+from ..media.probe import IMAGE_SUFFIXES, MediaInfo
+from ..media.scenes import cut_points
 from ..protocols import Progress, Reporter
-from .buckets import Bucket, Plan, choose_bucket, plan
-from .captions import caption_of
+from .buckets import Plan, plan
+from .captions import open_captions
+from .clip import Clip
+from .files import media_files
+from .memory import Found, ScanMemory
+from .pairs import Pairs, listed, pair_sounds
+from .seeds import drawer
+from .select import Source, clips_of
 from .spec import DatasetSpec
 
-
-@dataclass(frozen=True)
-class Clip:
-    """A piece of a file that becomes one sample. ``frame_rate`` is the rate it is trained at, times in seconds."""
-
-    path: str
-    caption: str
-    bucket: Bucket
-    start: float
-    frame_rate: float
-    has_audio: bool
-    duration: float
+__all__ = ["Clip", "DatasetIndex", "Dropped", "media_files", "scan"]
 
 
 @dataclass(frozen=True)
@@ -42,50 +39,111 @@ class DatasetIndex:
     messages: tuple[str, ...]
 
 
-def media_files(spec: DatasetSpec) -> list[Path]:
-    """Videos and images of the folder, by name.
+@dataclass(frozen=True)
+class _Look:
+    """The files of a scan that have captions, and what was found in them."""
+
+    captions: dict[Path, tuple[str, ...]]
+    dropped: list[Dropped]
+    found: dict[Path, Found]
+    pairs: Pairs
+
+
+def _captioned(spec: DatasetSpec, files: list[Path]) -> tuple[dict[Path, tuple[str, ...]], list[Dropped]]:
+    source, captions, dropped = open_captions(spec), {}, []
+    for path in files:
+        try:
+            str(path).encode("utf-8")
+            captions[path] = source(path)
+        except UnicodeEncodeError:
+            dropped.append(Dropped(str(path).encode("utf-8", "replace").decode(), "has a name that is not UTF-8 text; rename it"))
+        except LTX2Error as error:
+            dropped.append(Dropped(str(path), str(error)))
+    return captions, dropped
+
+
+def _look(spec: DatasetSpec, files: list[Path], memory: ScanMemory, reporter: Reporter | None) -> _Look:
+    captions, dropped = _captioned(spec, files)
+    videos = [p for p in captions if p.suffix.lower() not in IMAGE_SUFFIXES]
+    pairs = pair_sounds(spec, videos) if spec.sound_folder and spec.audio else Pairs({}, ())
+    paths = list(dict.fromkeys([*captions, *pairs.partners.values()]))
+
+    def progress(done: int) -> None:
+        if reporter:
+            reporter.progress(Progress("scan", done, len(paths), paths[done - 1].name))
+
+    return _Look(captions, dropped, dict(zip(paths, memory.probe_all(paths, progress), strict=True)), pairs)
+
+
+def _sound(spec: DatasetSpec, path: Path, info: MediaInfo, look: _Look) -> MediaInfo | None:
+    """What the clip's sound is taken from.
 
     Raises:
-        LTX2Error: the folder is not there or has none.
+        LTX2Error: the partner can't be read or has no sound.
     """
-    folder = Path(spec.folder).expanduser()
-    if not folder.is_dir():
-        raise LTX2Error(f"There is no folder {folder}; give the folder that holds the clips.")
-    found = sorted(p for p in folder.glob("**/*" if spec.recursive else "*") if p.suffix.lower() in VIDEO_SUFFIXES + IMAGE_SUFFIXES and p.is_file())
-    if not found:
-        hint = " (it has sound files only)" if any(p.suffix.lower() in AUDIO_SUFFIXES for p in folder.iterdir()) else ""
-        raise LTX2Error(f"No clips were found in {folder}{hint}; put video files ({', '.join(VIDEO_SUFFIXES[:4])} …) or images there.")
-    return found
+    if not spec.sound_folder:
+        return info
+    partner = look.pairs.partners.get(path)
+    if partner is None:
+        return None
+    found = look.found[partner]
+    if found.info is None or not found.info.has_audio:
+        raise LTX2Error(f"has a sound file that cannot be used: {found.reason or f'{partner.name} has no sound.'}")
+    return found.info
 
 
-def _clip(path: Path, spec: DatasetSpec, planned: Plan) -> Clip:
-    caption = caption_of(path, spec)
-    info = probe(path)
-    if not info.has_video:
-        raise LTX2Error("has no picture")
-    is_image = path.suffix.lower() in IMAGE_SUFFIXES
-    bucket = choose_bucket(spec, planned, info.width, info.height, info.duration, is_image)
-    return Clip(str(path), caption, bucket, 0.0, spec.frame_rate, spec.audio and info.has_audio and not is_image, info.duration)
+def _select(spec: DatasetSpec, planned: Plan, look: _Look, memory: ScanMemory) -> tuple[list[Clip], list[Dropped]]:
+    folder, clips, dropped = Path(spec.folder).expanduser(), [], []
+    for path, captions in look.captions.items():
+        found = look.found[path]
+        try:
+            if found.info is None:
+                raise LTX2Error(found.reason)
+            measure = partial(cut_points, path, spec.scene_threshold)
+            cuts = partial(memory.numbers, path, f"cuts:{spec.scene_threshold:g}", measure)
+            source = Source(path, path.relative_to(folder).as_posix(), found.info, captions, _sound(spec, path, found.info, look), cuts)
+            clips += clips_of(spec, planned, source)
+        except LTX2Error as error:
+            dropped.append(Dropped(str(path), str(error)))
+    return clips, dropped
 
 
-def scan(spec: DatasetSpec, reporter: Reporter | None = None) -> DatasetIndex:
+def _thinned(spec: DatasetSpec, clips: list[Clip]) -> list[Clip]:
+    if not spec.max_samples or len(clips) <= spec.max_samples:
+        return clips
+    kept = drawer(spec.seed, "samples", len(clips)).sample(range(len(clips)), spec.max_samples)
+    return [clips[i] for i in sorted(kept)]
+
+
+def _messages(spec: DatasetSpec, planned: Plan, look: _Look, clips: list[Clip], total: int) -> list[str]:
+    messages = [*planned.messages, *look.pairs.messages]
+    silent = sorted({Path(c.path).name for c in clips if c.silence})
+    if silent:
+        messages.append(f"{len(silent)} clips without sound are trained as silence (allow_zero_audio): {listed(silent)}.")
+    if len(clips) < total:
+        messages.append(f"{len(clips)} of {total} samples are taken (max_samples).")
+    return messages
+
+
+def scan(spec: DatasetSpec, reporter: Reporter | None = None, memory: Path | None = None) -> DatasetIndex:
     """Every usable clip of the folder, in the order of their names.
+
+    Args:
+        memory: a file that remembers what was found, so that the next scan opens changed files alone.
 
     Raises:
         LTX2Error: no clip is usable; says how many were dropped and the first reason.
     """
-    planned = plan(spec)
-    files, clips, dropped = media_files(spec), [], []
-    for done, path in enumerate(files):
-        try:
-            clips.append(_clip(path, spec, planned))
-        except LTX2Error as error:
-            dropped.append(Dropped(str(path), str(error)))
-        if reporter:
-            reporter.progress(Progress("scan", done + 1, len(files), path.name))
-    messages = [*planned.messages, *(_sentence(d) for d in dropped)]
-    if not clips:
+    planned, files = plan(spec), media_files(spec)
+    with ScanMemory(memory) as remembered:
+        look = _look(spec, files, remembered, reporter)
+        every, unusable = _select(spec, planned, look, remembered)
+    order = {str(path): i for i, path in enumerate(files)}
+    dropped = sorted([*look.dropped, *unusable], key=lambda d: order.get(d.path, len(order)))
+    if not every:
         raise LTX2Error(f"None of the {len(files)} clips in {spec.folder} can be used; the first: {_sentence(dropped[0])}")
+    clips = _thinned(spec, every)
+    messages = [*_messages(spec, planned, look, clips, len(every)), *(_sentence(d) for d in dropped)]
     if reporter:
         for message in messages:
             reporter.message(message, "warning")
@@ -93,5 +151,6 @@ def scan(spec: DatasetSpec, reporter: Reporter | None = None) -> DatasetIndex:
 
 
 def _sentence(dropped: Dropped) -> str:
+    """The reason as a whole sentence; a reader's own one names the file already."""
     name = Path(dropped.path).name
-    return dropped.reason if name in dropped.reason else f"{name} is left out: it {dropped.reason.rstrip('.')}."
+    return dropped.reason if dropped.reason.startswith((name, "There is no file")) else f"{name} is left out: it {dropped.reason.rstrip('.')}."

@@ -25,7 +25,8 @@ _TIMEOUT = 60.0  # seconds for opening, and for one read: a dead network drive e
 class MediaInfo:
     """Sizes in pixels after rotation, times in seconds; ``frame_rate`` is the average rate, 0 without a picture.
 
-    frames is an estimate for files that do not count them.
+    frames is an estimate for files that do not count them. audio_from, audio_to: when the sound begins and ends on the
+    picture's clock.
     """
 
     path: Path
@@ -38,6 +39,8 @@ class MediaInfo:
     has_audio: bool
     audio_rate: int
     audio_channels: int
+    audio_from: float = 0.0
+    audio_to: float = 0.0
 
 
 @contextmanager
@@ -129,8 +132,16 @@ def _probe_container(path: Path, container: av.container.InputContainer) -> Medi
         frames = video.frames or round(duration * rate)
     return MediaInfo(
         path, width, height, frames, rate, duration, video is not None, audio is not None,
-        audio.rate if audio is not None else 0, audio.channels if audio is not None else 0,
+        audio.rate if audio is not None else 0, audio.channels if audio is not None else 0, *_span(container, audio, duration),
     )  # fmt: skip
+
+
+def _span(container: av.container.InputContainer, audio: av.AudioStream | None, duration: float) -> tuple[float, float]:
+    """When the sound begins and ends; a stream that doesn't say its length lasts as long as the file."""
+    if audio is None:
+        return 0.0, 0.0
+    begin = float(audio.start_time * audio.time_base) - origin(container) if audio.start_time is not None else 0.0
+    return begin, begin + float(audio.duration * audio.time_base) if audio.duration is not None else duration
 
 
 def probe(path: str | os.PathLike) -> MediaInfo:
