@@ -52,5 +52,6 @@ def media_files(spec: DatasetSpec) -> list[Path]:
     suffixes = SUFFIXES[spec.dataset_type]
     found = sorted(p for p in files if p.suffix.lower() in suffixes and p.is_file())
     if not found:
-        raise LTX2Error(f"No {_KINDS[spec.dataset_type]} were found in {folder}{_hint(files, spec)}; put files there that end in {', '.join(suffixes[:4])} …")
+        endings = ", ".join(suffixes[:4])
+        raise LTX2Error(f"No {_KINDS[spec.dataset_type]} were found in {folder}{_hint(files, spec)}; put files there that end in {endings} …")
     return found

@@ -42,7 +42,10 @@ def shares_of(specs: Sequence[DatasetSpec], samples: Sequence[int]) -> tuple[flo
 
 
 def draw_dataset(shares: Sequence[float], seed: int, step: int) -> int:
-    """The position of the dataset that gives the batch of ``step``: a function of its arguments alone, so that a resumed run draws the same."""
+    """The position of the dataset that gives the batch of ``step``.
+
+    It follows from the arguments alone, so that a resumed run draws the same.
+    """
     return drawer(seed, "dataset", step).choices(range(len(shares)), shares)[0]
 
 

@@ -49,7 +49,9 @@ def _has_sound(spec: DatasetSpec, source: Source, start: float, seconds: float) 
     return covered >= _COVERED * seconds
 
 
-def _starts(spec: DatasetSpec, source: Source, length_of: Callable[[int], int], parts: tuple[tuple[float, float], ...]) -> list[tuple[float, int]]:
+def _starts(
+    spec: DatasetSpec, source: Source, length_of: Callable[[int], int], parts: tuple[tuple[float, float], ...]
+) -> list[tuple[float, int]]:
     """(start, frames) of every window in ``parts``; a part that is too short gives none, and all too short is an error."""
     found, reason = [], None
     for number, (begin, end) in enumerate(parts):
@@ -73,7 +75,8 @@ def _videos(spec: DatasetSpec, planned: Plan, source: Source) -> list[Clip]:
     info = source.info
     width, height = size_of(spec, planned, info.width, info.height)
     if source.path.suffix.lower() in IMAGE_SUFFIXES:
-        return [Clip(str(source.path), c, bucket(width, height, 1), 0.0, spec.frame_rate, False, 0.0, _centre(spec, source, 0.0)) for c in source.captions]
+        box, centre = bucket(width, height, 1), _centre(spec, source, 0.0)
+        return [Clip(str(source.path), c, box, 0.0, spec.frame_rate, False, 0.0, centre) for c in source.captions]
     parts = segments(info.duration, source.cuts()) if spec.split_scenes else ((0.0, info.duration),)
     clips = []
     for start, frames in _starts(spec, source, lambda available: frames_of(spec, planned, available), parts):
@@ -81,8 +84,9 @@ def _videos(spec: DatasetSpec, planned: Plan, source: Source) -> list[Clip]:
         sound = _has_sound(spec, source, start, frames / spec.frame_rate)
         silence = spec.audio and spec.allow_zero_audio and not sound
         other = str(source.sound.path) if sound and source.sound is not info else ""
+        centre = _centre(spec, source, start)
         clips += [
-            Clip(str(source.path), c, box, start, spec.frame_rate, sound or silence, info.duration, _centre(spec, source, start), other, silence=silence)
+            Clip(str(source.path), c, box, start, spec.frame_rate, sound or silence, info.duration, centre, other, silence=silence)
             for c in source.captions
         ]
     return clips

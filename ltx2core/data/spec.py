@@ -82,7 +82,7 @@ class DatasetSpec:
         allow_zero_audio: train a clip without sound as silence instead of as picture only.
         sound_folder: take each clip's sound from the file of the same stem there instead of its own.
         split_scenes: no window crosses a cut of the film.
-        scene_threshold: how much a picture must change to be a cut, 0..1.
+        scene_threshold: mean difference of grey, 0..1, from which a change of the picture is a cut.
         caption_lines: ``whole`` takes a caption file as one caption; ``each`` makes a sample of every line.
         caption_table: the table's file, in the folder; by default the only one of its kind there.
         table_file_column, table_caption_column, table_fallback_column: by default the usual names are looked for.
@@ -124,7 +124,7 @@ class DatasetSpec:
     allow_zero_audio: bool = False
     sound_folder: str = ""
     split_scenes: bool = False
-    scene_threshold: float = 0.15
+    scene_threshold: float = 0.1
     caption_lines: str = "whole"
     caption_table: str = ""
     table_file_column: str = ""
@@ -158,7 +158,7 @@ class DatasetSpec:
         if self.max_frames and self.max_frames < self.min_frames:
             raise LTX2Error(f"max_frames {self.max_frames} is below min_frames {self.min_frames}; no clip could be used.")
         if self.max_aspect_ratio and self.max_aspect_ratio < self.min_aspect_ratio:
-            raise LTX2Error(f"max_aspect_ratio {self.max_aspect_ratio:g} is below min_aspect_ratio {self.min_aspect_ratio:g}; no clip could be used.")
+            raise LTX2Error(f"max_aspect_ratio {self.max_aspect_ratio:g} is below min_aspect_ratio; no clip could be used.")
         if self.max_seconds and self.max_seconds < self.min_seconds:
             raise LTX2Error(f"max_seconds {self.max_seconds:g} is below min_seconds {self.min_seconds:g}; no sound could be used.")
         if self.dataset_type == "audio" and not self.audio:

@@ -12,23 +12,15 @@ from .probe import opened, picture_stream
 from .video import timed_frames
 
 _SIZE = (64, 36)
-_BINS = 16
 _PEAK = 3.0  # a cut changes the picture this many times as much as what happens around it, which motion doesn't
 _AROUND = 6
 
 
-def _change(pictures: np.ndarray) -> np.ndarray:
-    """0..1 per picture after the first: half the difference in place, half the difference of how often each grey occurs."""
-    grey = pictures.astype(np.float32) / 255
-    moved = np.abs(np.diff(grey, axis=0)).mean(axis=(1, 2))
-    counts = np.stack([np.bincount((p // (256 // _BINS)).ravel(), minlength=_BINS) for p in pictures]) / pictures[0].size
-    return 0.5 * moved + 0.5 * np.abs(np.diff(counts, axis=0)).sum(1) / 2
+def cut_points(path: str | os.PathLike, threshold: float = 0.1) -> tuple[float, ...]:
+    """Seconds at which a new scene begins.
 
-
-def cut_points(path: str | os.PathLike, threshold: float = 0.15) -> tuple[float, ...]:
-    """Seconds at which a new scene begins: the change is above ``threshold`` and stands out of the frames around it.
-
-    The whole film is decoded, at 64x36.
+    There the mean difference of grey (0..1) between two frames is above ``threshold``, and three times what is usual
+    around it, which motion alone is not. The whole film is decoded, at 64x36.
 
     Raises:
         LTX2Error: unreadable, or no picture in it.
@@ -43,7 +35,7 @@ def cut_points(path: str | os.PathLike, threshold: float = 0.15) -> tuple[float,
             pictures.append(frame.reformat(width=_SIZE[0], height=_SIZE[1], format="gray").to_ndarray())
     if len(pictures) < 2:
         return ()
-    change = _change(np.stack(pictures))
+    change = np.abs(np.diff(np.stack(pictures).astype(np.float32) / 255, axis=0)).mean(axis=(1, 2))
     cuts = []
     for i in np.flatnonzero(change > threshold):
         around = np.delete(change[max(0, i - _AROUND) : i + _AROUND + 1], min(i, _AROUND))
