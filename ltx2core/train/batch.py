@@ -29,7 +29,7 @@ class StreamInputs:
 
     tokens [B, N, C] noisy, clean where conditioned; target [B, N, C] float32 velocity; mask [B, N] float32 weights of
     the loss; sigma [B] float32; coords [B, axes, N, 2] float32; text [B, S, D];
-    timesteps [B, N] float32, or None when every token has its sample's sigma (cheaper in the model).
+    timesteps [B, N] float32, each its sample's sigma or 0; None when every token has its sample's sigma.
     drift [B, N, C] float32 tokens - x0, exact [B, N, C] float32 velocity at the exact state: of ReflexFlow, else None.
     """
 
@@ -47,22 +47,27 @@ class StreamInputs:
         return StreamInputs(**{f.name: None if (t := getattr(self, f.name)) is None else change(t) for f in fields(self)})
 
     def modality(self) -> Modality:
-        return Modality(self.tokens, self.sigma, self.coords, self.text, self.timesteps)
+        noisy = None if self.timesteps is None else self.timesteps > 0
+        return Modality(self.tokens, self.sigma, self.coords, self.text, noisy=noisy)
 
 
 @dataclass(frozen=True)
 class StepInputs:
     """Everything one forward and backward pass reads: tensors only, of one shape for one ``signature``.
 
-    routes: of each TREAD route, the video tokens [B, K] that go through.
+    routes: of each TREAD route, the video tokens [B, K] that go through. teacher: CREPA's features [B, F, N, E] and
+    teacher_weight, its lambda [] float32; None without CREPA.
     """
 
     video: StreamInputs
     audio: StreamInputs
     routes: tuple[Tensor, ...] = ()
+    teacher: Tensor | None = None
+    teacher_weight: Tensor | None = None
 
     def map(self, change: Callable[[Tensor], Tensor]) -> StepInputs:
-        return StepInputs(self.video.map(change), self.audio.map(change), tuple(change(t) for t in self.routes))
+        extra = (None if t is None else change(t) for t in (self.teacher, self.teacher_weight))
+        return StepInputs(self.video.map(change), self.audio.map(change), tuple(change(t) for t in self.routes), *extra)
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> StepInputs:
         return self.map(lambda t: t.to(device, non_blocking=non_blocking))
@@ -74,7 +79,8 @@ class StepInputs:
     def tensors(self) -> dict[str, Tensor]:
         """ "video.tokens" … -> tensor, without those that are None; the same keys for one signature."""
         pairs = ((f"{s}.{f.name}", getattr(getattr(self, s), f.name)) for s in ("video", "audio") for f in fields(StreamInputs))
-        return {k: t for k, t in pairs if t is not None} | {f"routes.{i}": t for i, t in enumerate(self.routes)}
+        extra = {k: t for k, t in (("teacher", self.teacher), ("teacher_weight", self.teacher_weight)) if t is not None}
+        return {k: t for k, t in pairs if t is not None} | {f"routes.{i}": t for i, t in enumerate(self.routes)} | extra
 
     @property
     def signature(self) -> tuple:

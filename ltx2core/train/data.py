@@ -9,17 +9,22 @@ from functools import cached_property
 from ..cache.dataset import DatasetCache
 from ..errors import LTX2Error
 from .conditioning import ConditioningSettings
+from .crepa_teacher import TeacherFeatures
 from .reference import References, ReferenceScale
 
 
 @dataclass(frozen=True)
 class RunData:
-    """validation: held-out clips. references: of all clips. regularisation: clips whose target is the base's prediction."""
+    """validation: held-out clips. references: of all clips. regularisation: clips whose target is the base's prediction.
+
+    teacher: CREPA's features of all clips to learn from.
+    """
 
     cache: DatasetCache
     validation: DatasetCache | None = None
     references: References | None = None
     regularisation: DatasetCache | None = None
+    teacher: TeacherFeatures | None = None
 
     @cached_property
     def training(self) -> DatasetCache:

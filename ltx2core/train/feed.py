@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import TracebackType
 
 import torch
@@ -39,6 +39,7 @@ class Feed:
         cache = data.training
         self._cache, self._sampler, self._settings, self._dtype, self._pin = cache, sampler, settings, dtype, pin
         self._step, self._references, self._learnt = first, data.references, len(data.cache)
+        self._teacher = data.teacher
         self._empty = cache.text(cache.empty_text) if settings.caption_dropout > 0 else None
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="ltx2-feed")
         self._ahead: deque[Future[Batch]] = deque()
@@ -54,6 +55,9 @@ class Feed:
         offsets = [offset_of(self._settings.timesteps, self._cache.clips[i].source) for i in positions]
         references = None if self._references is None else [self._references.latents(self._cache.clips[i]) for i in positions]
         inputs = prepare(samples, step, self._settings, self._dtype, self._empty, references, offsets)
+        if self._teacher is not None:
+            features = torch.stack([self._teacher.read(self._cache.clips[i]) for i in positions])
+            inputs = replace(inputs, teacher=features, teacher_weight=torch.zeros(()))
         losses = (bool(stream.mask.any()) for stream in (inputs.video, inputs.audio))
         regular = torch.tensor([i >= self._learnt for i in positions])
         return Batch(inputs.pin() if self._pin else inputs, state, *losses, regular)

@@ -15,6 +15,7 @@ class StepRecord:
     """One optimizer step, counted from 1. ``video`` or ``audio`` is None when no sample had such a loss. Norm before clipping.
 
     video_by_sigma, audio_by_sigma: means in the buckets of ``sigma_buckets.NAMES``, None for an empty one.
+    alignment: CREPA's score.
     """
 
     step: int
@@ -25,6 +26,7 @@ class StepRecord:
     rate: float
     video_by_sigma: tuple[float | None, ...] = ()
     audio_by_sigma: tuple[float | None, ...] = ()
+    alignment: float | None = None
 
 
 @dataclass

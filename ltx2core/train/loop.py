@@ -24,6 +24,9 @@ from .history import History, StepRecord
 from .lora import InjectedLoRA, adapter_from_state, injected
 from .objective import Objective
 from .batch import StepInputs
+from .crepa import check_crepa
+from .crepa_part import CrepaPart, make_features
+from .crepa_teacher import TeacherFeatures
 from .data import RunData
 from .ema import Ema
 from .optim import make_optimizer, rate_at
@@ -60,11 +63,12 @@ class TrainResult:
 class _Session:
     """The moving parts of one run between two checkpoints."""
 
-    def __init__(self, run: RunConfig, lora: InjectedLoRA, data: RunData, engine: Engine,
+    def __init__(self, run: RunConfig, lora: InjectedLoRA, data: RunData, engine: Engine, crepa: CrepaPart | None,
                  device: torch.device, checkpoints: Checkpointer, facts: Facts, state: TrainState | None, reporter: Reporter):  # fmt: skip
         self.run, self.lora, self.data, self.engine, self.device = run, lora, data, engine, device
         self.checkpoints, self.facts, self.reporter = checkpoints, facts, reporter
         self.optimizer = make_optimizer(lora.parameters.values(), run.train)
+        self.crepa = crepa
         self.ema = Ema(lora.parameters, run.train.ema_decay) if run.train.ema_decay else None
         self.sampler = BucketSampler(data.training, run.train.batch_size, run.train.seed)
         self.objective = Objective.of(run.train)
@@ -90,6 +94,8 @@ class _Session:
         self.optimizer.load_state_dict(state.part("optimizer"))
         if self.ema is not None:
             self.ema.load_state_dict(state.part("ema"))
+        if self.crepa is not None:
+            self.crepa.load_state_dict(state.part("crepa"))
         self.sampler.load_state_dict(state.sampler)
         self.step, self.seconds, self.peak = state.step, state.seconds, state.peak_bytes
 
@@ -98,6 +104,7 @@ class _Session:
         tensors = {f"adapter.{n}": p for n, p in self.lora.parameters.items()}
         tensors |= {f"optimizer.{n}": t for n, t in self.optimizer.state_dict().items()}
         tensors |= {f"ema.{n}": t for n, t in self.ema.state_dict().items()} if self.ema else {}
+        tensors |= {f"crepa.{n}": t for n, t in self.crepa.state_dict().items()} if self.crepa else {}
         now = time.monotonic()
         self.seconds, self._started = self.seconds + now - self._started, now
         self.peak = max(self.peak, measure.peak_bytes(self.device))
@@ -135,7 +142,7 @@ class _Session:
         """One optimizer step."""
         train = self.run.train
         torch.manual_seed(derive(train.seed, "step", self.step))
-        sums = torch.zeros(3, device=self.device)
+        sums = torch.zeros(4, device=self.device)
         with_video = with_sound = 0
         video_buckets, audio_buckets = BucketSums(self.device), BucketSums(self.device)
         for part in range(train.accumulation):
@@ -143,19 +150,23 @@ class _Session:
             inputs = self._rolled(batch.inputs, self.step * train.accumulation + part)
             if batch.regular.any():
                 inputs = with_prior(inputs.to(self.device), batch.regular, self.lora, self.engine.predict)
+            if self.crepa is not None:
+                inputs = self.crepa.weighted(inputs, self.step)
             losses = self.engine(inputs)
-            sums += torch.stack((losses.total, losses.video, losses.audio))
+            sums += torch.stack((losses.total, losses.video, losses.audio, losses.alignment))
             video_buckets.add(losses.video_samples, batch.inputs.video.sigma, batch.inputs.video.mask)
             audio_buckets.add(losses.audio_samples, batch.inputs.audio.sigma, batch.inputs.audio.mask)
             with_video += batch.has_video
             with_sound += batch.has_audio
         self.optimizer.set_rate(rate_at(train, self.step))
         norm = self.optimizer.step()
+        if self.crepa is not None:
+            self.crepa.advance(rate_at(train, self.step))
         self.step += 1
         if self.ema is not None:
             self.ema.update(self.step)
         self.sampler_state = batch.sampler
-        means = sums / torch.tensor([train.accumulation, max(1, with_video), max(1, with_sound)], device=self.device)
+        means = sums / torch.tensor([train.accumulation, max(1, with_video), max(1, with_sound), train.accumulation], device=self.device)
         self._unread.append((self.step, (with_video > 0, with_sound > 0), torch.cat((means, norm.reshape(1), video_buckets.means(), audio_buckets.means()))))
         if self.device.type == "cpu" or len(self._unread) >= READ_EVERY:
             self.read_losses()
@@ -170,16 +181,19 @@ class _Session:
             return
         values = torch.stack([t for _, _, t in self._unread]).tolist()
         records = []
-        for (step, (picture, sound), _), (loss, video, audio, norm, *buckets) in zip(self._unread, values, strict=True):
+        for (step, (picture, sound), _), (loss, video, audio, score, norm, *buckets) in zip(self._unread, values, strict=True):
             if not math.isfinite(loss) or not math.isfinite(norm):
                 raise LTX2Error(f"The loss became {loss} (gradient norm {norm}) at step {step}; lower the learning rate, the last checkpoint is untouched.")
             records.append(StepRecord(step, loss, video if picture else None, audio if sound else None, norm, rate_at(self.run.train, step - 1),
-                                      *_by_sigma(buckets)))  # fmt: skip
+                                      *_by_sigma(buckets), score if self.crepa else None))  # fmt: skip
+            if self.crepa is not None:
+                self.crepa.threshold.update(score)
         self._unread.clear()
         self.history.add(*records)
         last = records[-1]
         metrics = {"loss": last.loss, "rate": last.rate, "gradient_norm": last.gradient_norm}
         metrics |= {name: value for name, value in (("video", last.video), ("audio", last.audio)) if value is not None}
+        metrics |= {} if last.alignment is None else {"crepa": last.alignment}
         for name, values in (("video", last.video_by_sigma), ("audio", last.audio_by_sigma)):
             metrics |= {f"{name} sigma{edge}": value for edge, value in zip(NAMES, values, strict=True) if value is not None}
         self.reporter.progress(Progress("train", last.step, self.run.train.steps, metrics=metrics))
@@ -242,14 +256,19 @@ def _train(run: RunConfig, model: nn.Module, data: RunData, targets: Targets, ch
         with injected(model, run.lora, targets.modules, run.train.seed, dtype) as lora:
             if adapter is not None:
                 lora.load(adapter)
-            step = engine(model, Objective.of(run.train), device, run.train.gradient_checkpointing)
-            session = _Session(run, lora, data, step, device, checkpoints, facts, state, reporter)
+            crepa = None if data.teacher is None else CrepaPart(run.train, model, data, device)
+            objective = replace(Objective.of(run.train), crepa=crepa.term if crepa else None)
+            step = engine(model, objective, device, run.train.gradient_checkpointing)
+            session = _Session(run, lora, data, step, crepa, device, checkpoints, facts, state, reporter)
             _steps(session, stop)
 
 
 def _check_methods(run: RunConfig, model: nn.Module, cache: DatasetCache, targets: Targets) -> None:
     """Raises LTX2Error when a method does not fit the model, the clips or the layers."""
-    resolve_routes(run.train.tread, len(model.transformer_blocks))
+    layers = len(model.transformer_blocks)
+    spans = resolve_routes(run.train.tread, layers)
+    if run.train.crepa is not None:
+        check_crepa(run.train.crepa, layers, spans)
     if run.train.audio_only:
         check_audio_only(cache, targets.modules)
 
@@ -268,6 +287,7 @@ def train(
     validation: DatasetCache | None = None,
     references: References | None = None,
     regularisation: DatasetCache | None = None,
+    vae: nn.Module | None = None,
     adapter: Adapter | None = None,
     engine: EngineFactory = EagerEngine,
     working_bytes: int = 0,
@@ -282,6 +302,7 @@ def train(
         validation: held-out clips; the first training clips when None.
         references: reference videos of all clips, of ``validation`` too (IC-LoRA).
         regularisation: clips, cached in the same folder, whose target is the base's own prediction (prior preservation).
+        vae: the video VAE, which CREPA needs to make its features once.
         adapter: to continue from; its rank and kind must be the run's.
         engine: how a step is run; see :class:`~ltx2core.train.step.Engine`.
         working_bytes: memory to keep free on the device beside the base weights.
@@ -290,7 +311,8 @@ def train(
         Interrupted: ``stop`` was set; the state is saved.
         LTX2Error: the folder holds another run, a full disk, a loss that is not finite, no clips.
     """
-    data = RunData(cache, validation, references, regularisation)
+    teacher = None if run.train.crepa is None else TeacherFeatures(cache.root, run.train.crepa)
+    data = RunData(cache, validation, references, regularisation, teacher)
     facts = Facts.of(run, cache.digest, base, start=tensors_digest(adapter.state()) if adapter else "", **data.facts())
     scale = data.check(run.train.conditioning)
     checkpoints = Checkpointer(directory, run.train.keep_checkpoints)
@@ -305,6 +327,8 @@ def train(
             targets = choose(run.lora.targets, len(model.transformer_blocks), cache.has_audio, run.train.audio_only)
             _check_methods(run, model, data.training, targets)
             reporter.message(targets.message if state is None else f"The run goes on at step {state.step} of {run.train.steps}.")
+            if teacher is not None:
+                make_features(data, vae, residency, reporter, stop)
             _train(run, model, data, targets, checkpoints, facts, state, residency, reporter, stop, adapter, engine, working_bytes)
             state, _ = checkpoints.newest()
         result = _result(run, model, cache, checkpoints, state, name)

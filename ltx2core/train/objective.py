@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from .crepa import CrepaTerm
 from .reflexflow import ReflexFlowSettings
 from .settings import TrainSettings
 from .tread import TreadRoute
@@ -23,6 +24,7 @@ class Objective:
     audio_only: bool = False
     tread: tuple[TreadRoute, ...] = ()
     reflexflow: ReflexFlowSettings | None = None
+    crepa: CrepaTerm | None = None
 
     @classmethod
     def of(cls, settings: TrainSettings) -> Objective:

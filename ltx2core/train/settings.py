@@ -13,6 +13,7 @@ from ..strict import from_dict, to_plain
 from .checks import check_choice, check_range, check_whole
 from .conditioning import Condition, ConditioningSettings
 from .reflexflow import ReflexFlowSettings
+from .crepa import CrepaSettings
 from .rollout_settings import RolloutSettings
 from .tread import TreadRoute
 
@@ -109,7 +110,7 @@ class TrainSettings:
     keep_checkpoints: how many of the newest are kept. gradient_checkpointing: recompute blocks in backward.
     dtype: of the weights and the adapter; auto is the model's own. conditioning: what else is given clean.
     audio_only: the video branch is not computed. tread: routes of video tokens around blocks, see ``tread.py``.
-    rollout: scheduled sampling. reflexflow: its loss terms, None for off.
+    rollout: scheduled sampling. reflexflow: its loss terms, None for off. crepa: None for off.
     """
 
     steps: int = 2000
@@ -140,6 +141,7 @@ class TrainSettings:
     tread: tuple[TreadRoute, ...] = ()
     rollout: RolloutSettings = field(default_factory=RolloutSettings)
     reflexflow: ReflexFlowSettings | None = None
+    crepa: CrepaSettings | None = None
     schedule_end: float = 0.0
     schedule_restarts: int = 0
     schedule_power: float = 2.0
@@ -178,7 +180,7 @@ class TrainSettings:
             return
         if self.audio_weight == 0:
             raise LTX2Error("audio_only trains the sound alone and audio_weight is 0; set audio_weight above 0, or audio_only off.")
-        for name, used in (("tread", self.tread), ("rollout", self.rollout.max_step_offset), ("reflexflow", self.reflexflow), ("conditions on video", self.conditions),
+        for name, used in (("tread", self.tread), ("rollout", self.rollout.max_step_offset), ("reflexflow", self.reflexflow), ("crepa", self.crepa), ("conditions on video", self.conditions),
                            ("frozen_audio", self.conditioning.frozen_audio), ("frozen_video", self.conditioning.frozen_video)):  # fmt: skip
             if used:
                 raise LTX2Error(f"audio_only computes no video, so {name} cannot be used with it; switch one of them off.")

@@ -13,6 +13,7 @@ from ..errors import LTX2Error
 from ..models.forward import BlockRunner, denoise, run_block, run_block_checkpointed
 from .audio_only import denoise_audio
 from .batch import StepInputs, StreamInputs
+from .crepa import CaptureRunner
 from .objective import Objective, masked_means, pointwise_loss
 from .reflexflow import anti_drift, exposure_weight
 from .tread import TreadRunner, resolve_routes
@@ -20,13 +21,17 @@ from .tread import TreadRunner, resolve_routes
 
 @dataclass(frozen=True)
 class StepLosses:
-    """Float32. total, video, audio: []; video_samples, audio_samples: [B], 0 where a sample has no such loss."""
+    """Float32. total, video, audio: []; video_samples, audio_samples: [B], 0 where a sample has no such loss.
+
+    alignment: CREPA's score [], 0 without it.
+    """
 
     total: Tensor
     video: Tensor
     audio: Tensor
     video_samples: Tensor
     audio_samples: Tensor
+    alignment: Tensor
 
     def detached(self) -> StepLosses:
         return StepLosses(*(t.detach() for t in vars(self).values()))
@@ -52,11 +57,17 @@ def training_step(model: nn.Module, inputs: StepInputs, objective: Objective, ru
         return _audio_step(model, inputs, objective, runner)
     if inputs.routes:
         runner = TreadRunner(runner or run_block, resolve_routes(objective.tread, len(model.transformer_blocks)), inputs.routes)
+    if inputs.teacher is not None:
+        runner = CaptureRunner(runner or run_block, objective.crepa.settings.block_index)
     video, audio = denoise(model, inputs.video.modality(), inputs.audio.modality(), av_cross_timestep=objective.av_cross_timestep, runner=runner)
     video_samples, video_loss = stream_loss(video, inputs.video, objective)
     audio_samples, audio_loss = stream_loss(audio, inputs.audio, objective)
     total = video_loss if objective.audio_weight == 0 else video_loss + objective.audio_weight * audio_loss
-    return StepLosses(total, video_loss, audio_loss, video_samples, audio_samples)
+    alignment = torch.zeros_like(total)
+    if inputs.teacher is not None:
+        alignment = objective.crepa.score(runner.hidden, inputs.teacher)
+        total = total - inputs.teacher_weight * alignment
+    return StepLosses(total, video_loss, audio_loss, video_samples, audio_samples, alignment)
 
 
 def _audio_step(model: nn.Module, inputs: StepInputs, objective: Objective, runner: BlockRunner | None) -> StepLosses:
@@ -64,7 +75,7 @@ def _audio_step(model: nn.Module, inputs: StepInputs, objective: Objective, runn
         raise LTX2Error("Training sound alone works with plain weights only; switch quantisation, streaming and compiling off, it needs little memory.")
     audio = denoise_audio(model, inputs.audio.modality(), checkpointed=runner is run_block_checkpointed)
     samples, loss = stream_loss(audio, inputs.audio, objective)
-    return StepLosses(objective.audio_weight * loss, torch.zeros_like(loss), loss, torch.zeros_like(samples), samples)
+    return StepLosses(objective.audio_weight * loss, torch.zeros_like(loss), loss, torch.zeros_like(samples), samples, torch.zeros_like(loss))
 
 
 @torch.no_grad()

@@ -71,7 +71,7 @@ def _tokens_of(tensor: Tensor, ids: Tensor, tokens: int, axis: int) -> Tensor:
 
 
 # The fields of a block's inputs that belong to video tokens: axis of the tokens.
-_PER_TOKEN = {"temb": 1, "temb_ca_scale_shift": 1, "temb_ca_gate": 1, "video_rotary_emb": -2, "ca_video_rotary_emb": -2}
+_PER_TOKEN = {"video_noisy": 1, "temb": 1, "temb_ca_scale_shift": 1, "temb_ca_gate": 1, "video_rotary_emb": -2, "ca_video_rotary_emb": -2}
 
 
 def route_inputs(inputs: BlockInputs, ids: Tensor, tokens: int) -> BlockInputs:
@@ -79,6 +79,8 @@ def route_inputs(inputs: BlockInputs, ids: Tensor, tokens: int) -> BlockInputs:
     changes = {}
     for name in (f.name for f in fields(inputs) if f.name in _PER_TOKEN):
         value, axis = getattr(inputs, name), _PER_TOKEN[name]
+        if value is None or (inputs.video_noisy is not None and name.startswith("temb")):
+            continue  # absent, or of two timesteps a sample and not of tokens
         changes[name] = tuple(_tokens_of(v, ids, tokens, axis) for v in value) if isinstance(value, tuple) else _tokens_of(value, ids, tokens, axis)
     return replace(inputs, **changes)
 

@@ -59,7 +59,9 @@ def test_routed_blocks_see_their_own_tokens_timesteps_and_places(conditions, rul
     video, audio = inputs.video.modality(), inputs.audio.modality()
     with torch.no_grad():
         routed = denoise(deep, video, audio, av_cross_timestep=rule, runner=TreadRunner(run_block, ((1, 2),), inputs.routes))
-        blocks, _, _ = prepare_blocks(deep, video, audio, rule, torch.float32)
+        # Compared with the modulation formed token by token.
+        by_token = replace(video, noisy=None, timesteps=inputs.video.timesteps)
+        blocks, _, _ = prepare_blocks(deep, by_token, audio, rule, torch.float32)
         for sample in range(2):
             ids = inputs.routes[0][sample].tolist()
             assert len(ids) == 6 and sorted(set(ids)) == ids
