@@ -7,6 +7,7 @@ import os
 from dataclasses import dataclass
 from functools import cached_property
 
+from .dequantize import quantised_layers
 from .family import Family, detect_family, require_supported
 from .header import CheckpointError, Header, TensorInfo, read_header
 
@@ -31,9 +32,9 @@ class Checkpoint:
 
     @cached_property
     def flavour(self) -> str:
-        """``dev``, ``dev-fp8`` or ``dev-fp4`` by the types of the transformer's weights."""
-        dtypes = {info.dtype for info in self.tensors("transformer").values()}
-        return "dev-fp4" if "U8" in dtypes else "dev-fp8" if "F8_E4M3" in dtypes else "dev"
+        """``dev``, ``dev-fp8`` or ``dev-fp4`` by how the transformer's weights are stored."""
+        formats = {layer.format for layer in quantised_layers(self.header, self.tensors("transformer")).values()}
+        return "dev-fp4" if "nvfp4" in formats else "dev-fp8" if formats else "dev"
 
     def tensors(self, component: str) -> dict[str, TensorInfo]:
         """File keys of one component. Raises CheckpointError when the file has none of them."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -21,6 +21,7 @@ _COMPANIONS = (".weight_scale", ".weight_scale_2", ".input_scale", ".scale_weigh
 _FP8 = {"float8_e4m3fn": torch.float8_e4m3fn, "float8_e5m2": torch.float8_e5m2}
 _STORED_FP8 = {"F8_E4M3": "float8_e4m3fn", "F8_E5M2": "float8_e5m2"}
 _BLOCK = 16  # values that share one scale in nvfp4
+_TILE = (128, 4)  # rows and columns of scales that cuBLAS keeps together
 # e2m1: sign, two bits of exponent, one of mantissa.
 _E2M1 = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0)
 
@@ -58,26 +59,42 @@ def _declared_formats(header: Header) -> dict[str, str]:
     return formats
 
 
-def quantised_layers(header: Header) -> dict[str, QuantisedLayer]:
-    """Weight key -> how it is stored, for every weight that is not plain floating numbers.
+def quantised_layers(header: Header, keys: Iterable[str] | None = None) -> dict[str, QuantisedLayer]:
+    """Weight key -> how it is stored, for every weight of ``keys`` (all by default) that is not plain floating numbers.
 
     Raises:
-        CheckpointError: a format that this pack does not know, or a scale that is missing; names the layer.
+        CheckpointError: a format that this pack does not know, or a scale that is missing or does not fit; names the layer.
     """
     formats, layers = _declared_formats(header), {}
-    for key, info in header.tensors.items():
-        layer = key.removesuffix(".weight")
-        if layer == key or info.dtype not in ("U8", "I8", *_STORED_FP8):
+    for key in header.tensors if keys is None else keys:
+        layer, dtype = key.removesuffix(".weight"), header.tensors[key].dtype
+        if layer == key or dtype not in ("U8", "I8", *_STORED_FP8):
             continue
         scale = next((layer + s for s in (".weight_scale", ".scale_weight") if layer + s in header.tensors), None)
         scale_2 = layer + ".weight_scale_2" if layer + ".weight_scale_2" in header.tensors else None
-        kind = formats.get(layer) or _STORED_FP8.get(info.dtype) or ("nvfp4" if scale and scale_2 else info.dtype)
+        kind = formats.get(layer) or _STORED_FP8.get(dtype) or ("nvfp4" if scale and scale_2 else dtype)
         if kind not in ("nvfp4", *_FP8):
             raise CheckpointError(f"{header.path.name}: layer {layer} is stored as {kind}, which this pack does not read; use a bf16, fp8 or fp4 (nvfp4) file.")
         if kind == "nvfp4" and not (scale and scale_2):
             raise CheckpointError(f"{header.path.name}: the 4-bit layer {layer} lacks its scales; download the file again.")
         layers[key] = QuantisedLayer(key, kind, scale, scale_2)
+        _check_scales(header, layers[key])
     return layers
+
+
+def _check_scales(header: Header, layer: QuantisedLayer) -> None:
+    if layer.scale is None:
+        return
+    shape = logical_shape(header, layer.weight, layer)
+    if layer.format == "nvfp4":
+        fits = (math.ceil(shape[0] / _TILE[0]) * _TILE[0] * math.ceil(shape[1] / _BLOCK / _TILE[1]) * _TILE[1],)
+    else:
+        fits = (1, shape[0])
+    if header.tensors[layer.scale].numel not in fits:
+        raise CheckpointError(
+            f"{header.path.name}: {layer.scale} has shape {header.tensors[layer.scale].shape}, which does not fit a {layer.format} weight of {shape}; "
+            "use a bf16 file, or fp8 and fp4 files as Lightricks or ComfyUI publish them."
+        )
 
 
 def companion_keys(header: Header) -> frozenset[str]:
@@ -105,10 +122,20 @@ def unblock_scales(scales: Tensor, rows: int, columns: int) -> Tensor:
 
 def dequantize_nvfp4(packed: Tensor, scales: Tensor, scale_2: Tensor) -> Tensor:
     """uint8 [out, in / 2] -> float32 [out, in]; the high four bits of a byte come first."""
-    table = torch.tensor([*_E2M1, *(-v for v in _E2M1)], device=packed.device)
-    values = table[torch.stack([packed >> 4, packed & 15], dim=-1).flatten(-2).long()]
-    blocks = unblock_scales(scales.view(torch.float8_e4m3fn).float(), values.shape[0], values.shape[1] // _BLOCK)
-    return (values.unflatten(1, (-1, _BLOCK)) * (blocks * scale_2.float())[..., None]).flatten(1)
+    e2m1 = torch.tensor([*_E2M1, *(-v for v in _E2M1)], device=packed.device)
+    # One look-up a byte gives both values: half the look-ups of one a value.
+    pairs = torch.cartesian_prod(e2m1, e2m1)
+    rows, columns = packed.shape[0], packed.shape[1] * 2
+    values = pairs.index_select(0, packed.flatten().int()).view(rows, columns // _BLOCK, _BLOCK)
+    blocks = unblock_scales(scales.view(torch.float8_e4m3fn).float(), rows, columns // _BLOCK)
+    return values.mul_((blocks * scale_2.float())[..., None]).view(rows, columns)
+
+
+def dequantize_fp8(values: Tensor, scale: Tensor | None) -> Tensor:
+    """float8 [out, ...] -> float32; ``scale`` is one number, or one a row."""
+    if scale is None:
+        return values.float()
+    return values.float().mul_(scale.float().reshape(-1, *[1] * (values.dim() - 1)))
 
 
 def read_weight(file, key: str, layer: QuantisedLayer | None, dtype: torch.dtype) -> Tensor:
@@ -116,7 +143,7 @@ def read_weight(file, key: str, layer: QuantisedLayer | None, dtype: torch.dtype
     tensor = file.get_tensor(key)
     if layer is None:
         return tensor.to(dtype) if tensor.is_floating_point() and tensor.dtype != dtype else tensor.clone()
+    scale = file.get_tensor(layer.scale) if layer.scale else None
     if layer.format == "nvfp4":
-        return dequantize_nvfp4(tensor, file.get_tensor(layer.scale), file.get_tensor(layer.scale_2)).to(dtype)
-    values = tensor.view(_FP8[layer.format]).float()
-    return (values * file.get_tensor(layer.scale).float() if layer.scale else values).to(dtype)
+        return dequantize_nvfp4(tensor, scale, file.get_tensor(layer.scale_2).reshape(())).to(dtype)
+    return dequantize_fp8(tensor.view(_FP8[layer.format]), scale).to(dtype)

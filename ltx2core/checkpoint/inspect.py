@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections import Counter
+from collections.abc import Mapping
 
 from .combined import Checkpoint
+from .dequantize import companion_keys, logical_shape, quantised_layers
 from .family import detect_family
-from .header import read_header
+from .header import Header, TensorInfo, read_header
 
 
 def inspect_checkpoint(path: str | os.PathLike) -> dict:
@@ -24,7 +27,7 @@ def inspect_checkpoint(path: str | os.PathLike) -> dict:
                 types[info.dtype] += info.nbytes
             components[name] = {
                 "tensors": len(tensors),
-                "parameters": sum(v.numel for v in tensors.values()),
+                "parameters": _parameters(header, tensors),
                 "bytes": sum(v.nbytes for v in tensors.values()),
                 "dtypes": dict(sorted(types.items())),
             }
@@ -40,6 +43,12 @@ def inspect_checkpoint(path: str | os.PathLike) -> dict:
         "components": components,
         "other_keys": sorted(set(header.tensors) - seen)[:20],
     }
+
+
+def _parameters(header: Header, tensors: Mapping[str, TensorInfo]) -> int:
+    """Numbers of the model itself: two a byte where four bits are stored, and no scales."""
+    layers, scales = quantised_layers(header, tensors), companion_keys(header)
+    return sum(math.prod(logical_shape(header, key, layers.get(key))) for key in tensors if key not in scales)
 
 
 def describe(record: dict) -> str:

@@ -76,7 +76,7 @@ def fill_module(
 
 
 def _fill_from(module, header: Header, names: Mapping[str, str], component: str, expected, device: torch.device, dtype: torch.dtype) -> None:
-    layers = quantised_layers(header)
+    layers = quantised_layers(header, names.values())
     for name, key in names.items():
         check_shape(header, component, key, logical_shape(header, key, layers.get(key)), expected[name].shape)
     with safe_open(header.path, framework="pt", device=str(device)) as file:
