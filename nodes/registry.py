@@ -5,6 +5,7 @@ from __future__ import annotations
 from comfy_api.latest import ComfyExtension, io
 
 from . import adapters, bridge, data, decode, load, memory, sample, text, train
+from .host.routes import register as register_routes
 
 NODES: list[type[io.ComfyNode]] = [
     node for module in (load, text, data, train, memory, adapters, sample, decode, bridge) for node in module.NODES
@@ -13,4 +14,6 @@ NODES: list[type[io.ComfyNode]] = [
 
 class Extension(ComfyExtension):
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
+        # Asked for once, before the server begins; on_load is not called by every host.
+        register_routes()
         return NODES

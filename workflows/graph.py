@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 _COLUMN, _ROW, _TITLE, _GAP = 420, 26, 60, 60
 # The canvas gives whole numbers of these names a second widget, unless the node says otherwise.
 _SEEDS = ("seed", "noise_seed")
+# What js/ draws inside a node.
+_DRAWN = {"LTX2TrainLoRA": 200}
 _TALL_WIDGETS = {"STRING": 90}
 
 
@@ -128,6 +130,7 @@ def _canvas_node(node: Node, info: dict, links: list[list], order: int) -> dict:
         inputs.append(entry)
     outputs = [{"name": n, "type": t, "links": []} for n, t in zip(info["output_name"], info["output"], strict=True)]
     height = _TITLE + _ROW * max(len(inputs), len(outputs)) + sum(_TALL_WIDGETS["STRING"] for _, k, o in rows if k == "STRING" and o.get("multiline"))
+    height += _DRAWN.get(node.kind, 0)
     properties: dict = {"Node name for S&R": node.kind}
     if node.models:
         properties["models"] = list(node.models)

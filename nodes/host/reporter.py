@@ -48,4 +48,4 @@ class HostReporter:
     def _send(self, event: str, data: dict) -> None:
         server = PromptServer.instance
         if server is not None:
-            server.send_sync(event, {**self._where, **data}, server.client_id)
+            server.send_sync(event, {**self._where, **data})  # to every page, so that a second tab or a reloaded one sees it
