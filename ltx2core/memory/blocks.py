@@ -32,9 +32,9 @@ class BlockProgram:
             torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, _MOST_FORMS)
         self._call: BlockCall = torch.compile(self._run, dynamic=False) if compiled else self._run
 
-    def _run(self, frozen: Tensors, adapter: Tensors, hidden: Tensor, audio_hidden: Tensor, inputs: dict) -> tuple[Tensor, Tensor]:
+    def _run(self, frozen: Tensors, adapter: Tensors, hidden: Tensor, audio_hidden: Tensor, fields: dict) -> tuple[Tensor, Tensor]:
         weights = {**dequantised(frozen, hidden.dtype), **adapter}
-        return functional_call(self._block, weights, (), {"hidden_states": hidden, "audio_hidden_states": audio_hidden, **inputs})
+        return functional_call(self._block, weights, (), {"hidden_states": hidden, "audio_hidden_states": audio_hidden, **BlockInputs(**fields).arguments()})
 
     def __call__(self, frozen: Tensors, adapter: Tensors, hidden: Tensor, audio_hidden: Tensor, inputs: BlockInputs) -> tuple[Tensor, Tensor]:
         # Else a compiled block keeps its weights in full precision from forward to backward.

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -30,7 +30,9 @@ class Modality:
     """One stream's input.
 
     tokens [B, N, C]; sigma [B] float32 in 0..1; coords [B, axes, N, 2]; text features [B, S, D];
-    timesteps [B, N] in 0..1, or None for ``sigma`` at every token; text_mask [B, S], 1 = valid, or None for all.
+    timesteps [B, N] in 0..1, or None for ``sigma`` at every token; text_mask [B, S], 1 = valid, or None for all;
+    noisy [B, N] bool in place of timesteps: ``sigma`` where True, 0 elsewhere. The modulation of two timesteps a sample
+    is then formed instead of one a token.
     """
 
     tokens: Tensor
@@ -39,14 +41,22 @@ class Modality:
     text: Tensor
     timesteps: Tensor | None = None
     text_mask: Tensor | None = None
+    noisy: Tensor | None = None
 
     @property
     def token_timesteps(self) -> Tensor:
         """[B, N], or [B, 1] when every token has its sample's sigma."""
+        if self.noisy is not None:
+            return self.sigma[:, None] * self.noisy
         return self.sigma[:, None] if self.timesteps is None else self.timesteps
 
+    @property
+    def modulation_timesteps(self) -> Tensor:
+        """What modulation is formed of: [B, 2], 0 and sigma, with ``noisy``, else the tokens' own."""
+        return self.token_timesteps if self.noisy is None else torch.stack((torch.zeros_like(self.sigma), self.sigma), dim=1)
+
     def with_tokens(self, tokens: Tensor, sigma: Tensor, timesteps: Tensor | None) -> Modality:
-        return replace(self, tokens=tokens, sigma=sigma, timesteps=timesteps)
+        return replace(self, tokens=tokens, sigma=sigma, timesteps=timesteps, noisy=None)
 
 
 @dataclass(frozen=True)
@@ -67,6 +77,26 @@ class BlockInputs:
     ca_audio_rotary_emb: tuple[Tensor, Tensor]
     encoder_attention_mask: Tensor | None
     audio_encoder_attention_mask: Tensor | None
+    video_noisy: Tensor | None = None
+    audio_noisy: Tensor | None = None
+
+    def arguments(self) -> dict[str, Any]:
+        """Of diffusers' block: the modulation of both timesteps is spread over the tokens here, inside a compiled block."""
+        values = dict(vars(self))
+        for names, noisy in ((_VIDEO_MODULATION, values.pop("video_noisy")), (_AUDIO_MODULATION, values.pop("audio_noisy"))):
+            values |= {name: _spread(values[name], noisy) for name in names}
+        return values
+
+
+_VIDEO_MODULATION = ("temb", "temb_ca_scale_shift", "temb_ca_gate")
+_AUDIO_MODULATION = ("temb_audio", "temb_ca_audio_scale_shift", "temb_ca_audio_gate")
+
+
+def _spread(values: Tensor, noisy: Tensor | None) -> Tensor:
+    """[B, 2, D] -> [B, N, D]: the second row where ``noisy`` [B, N], else the first; others are passed on."""
+    if noisy is None or values.shape[1] == 1:
+        return values
+    return torch.where(noisy[..., None], values[:, 1:], values[:, :1])
 
 
 def _modulation(embed: nn.Module, timesteps: Tensor, scale: float, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
@@ -80,7 +110,7 @@ def _cross_modulation(model: nn.Module, own: Modality, other: Modality, side: st
     """Scale-shift and gate of one side's audio-video cross-attention, by ``rule``."""
     scale = model.config.timestep_scale_multiplier
     gate_scale = model.config.cross_attn_timestep_scale_multiplier
-    own_steps, other_sigma = own.token_timesteps, other.sigma[:, None]
+    own_steps, other_sigma = own.modulation_timesteps, other.sigma[:, None]
     scale_shift_embed, gate_embed = {
         "video": (model.av_cross_attn_video_scale_shift, model.av_cross_attn_video_a2v_gate),
         "audio": (model.av_cross_attn_audio_scale_shift, model.av_cross_attn_audio_v2a_gate),
@@ -99,8 +129,8 @@ def prepare_blocks(model: nn.Module, video: Modality, audio: Modality, rule: Cro
     """Everything that is formed once a step. Returns (BlockInputs, video embedded timestep, audio embedded timestep)."""
     scale = model.config.timestep_scale_multiplier
     device = video.tokens.device
-    temb, embedded = _modulation(model.time_embed, video.token_timesteps, scale, dtype)
-    temb_audio, audio_embedded = _modulation(model.audio_time_embed, audio.token_timesteps, scale, dtype)
+    temb, embedded = _modulation(model.time_embed, video.modulation_timesteps, scale, dtype)
+    temb_audio, audio_embedded = _modulation(model.audio_time_embed, audio.modulation_timesteps, scale, dtype)
     video_ca, video_gate = _cross_modulation(model, video, audio, "video", rule, dtype)
     audio_ca, audio_gate = _cross_modulation(model, audio, video, "audio", rule, dtype)
     inputs = BlockInputs(
@@ -118,15 +148,17 @@ def prepare_blocks(model: nn.Module, video: Modality, audio: Modality, rule: Cro
         ca_audio_rotary_emb=model.cross_attn_audio_rope(audio.coords[:, 0:1], device=device),
         encoder_attention_mask=_attention_bias(video.text_mask, dtype),
         audio_encoder_attention_mask=_attention_bias(audio.text_mask, dtype),
+        video_noisy=video.noisy,
+        audio_noisy=audio.noisy,
     )
-    return inputs, embedded, audio_embedded
+    return inputs, _spread(embedded, video.noisy), _spread(audio_embedded, audio.noisy)
 
 
 BlockRunner = Callable[[int, nn.Module, Tensor, Tensor, BlockInputs], tuple[Tensor, Tensor]]
 
 
 def run_block(index: int, block: nn.Module, hidden: Tensor, audio_hidden: Tensor, inputs: BlockInputs) -> tuple[Tensor, Tensor]:
-    return block(hidden_states=hidden, audio_hidden_states=audio_hidden, **vars(inputs))
+    return block(hidden_states=hidden, audio_hidden_states=audio_hidden, **inputs.arguments())
 
 
 def run_block_checkpointed(index: int, block: nn.Module, hidden: Tensor, audio_hidden: Tensor, inputs: BlockInputs) -> tuple[Tensor, Tensor]:

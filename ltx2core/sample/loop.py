@@ -65,7 +65,7 @@ def perturbed_runner(blocks: tuple[int, ...], run: BlockRunner) -> BlockRunner:
 
 def isolated_runner(index: int, block: nn.Module, hidden: Tensor, audio_hidden: Tensor, inputs: BlockInputs):
     """A block without attention between picture and sound."""
-    return block(hidden_states=hidden, audio_hidden_states=audio_hidden, use_a2v_cross_attention=False, use_v2a_cross_attention=False, **vars(inputs))
+    return block(hidden_states=hidden, audio_hidden_states=audio_hidden, use_a2v_cross_attention=False, use_v2a_cross_attention=False, **inputs.arguments())
 
 
 @dataclass(frozen=True)

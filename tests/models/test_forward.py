@@ -1,5 +1,7 @@
 """Our forward pass against diffusers' own, which has two of the three cross-timestep rules."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from diffusers import LTX2VideoTransformer3DModel
@@ -104,3 +106,17 @@ def test_packing_round_trips_in_the_documented_order():
 def test_unknown_rule_is_refused(model):
     with pytest.raises(LTX2Error, match="official"):
         denoise(model, *streams(model), av_cross_timestep="hybrid")
+
+
+@pytest.mark.parametrize("rule", ["official", "cross", "legacy"])
+def test_two_timesteps_a_sample_equal_one_a_token(model, rule):
+    video, audio = streams(model, i2v=True)
+    steps = torch.where(torch.arange(T) % 3 == 0, 0.0, audio.sigma[:, None])
+    audio = audio.with_tokens(audio.tokens, audio.sigma, steps)
+    by_sample = [replace(s, timesteps=None, noisy=s.timesteps > 0) for s in (video, audio)]
+    with torch.no_grad():
+        truth, ours = denoise(model, video, audio, av_cross_timestep=rule), denoise(model, *by_sample, av_cross_timestep=rule)
+    for a, b in zip(ours, truth, strict=True):
+        assert (a - b).abs().max() < 1e-5 and b.abs().max() > 1
+    for one, other in zip(by_sample, (video, audio), strict=True):
+        assert torch.equal(one.token_timesteps, other.timesteps) and one.modulation_timesteps.shape == (B, 2)
