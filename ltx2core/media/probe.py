@@ -1,4 +1,4 @@
-"""What is in a media file, read from its headers and its first picture."""
+"""What is in a media file, read from its headers, or where they do not say it, from its first picture."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import av
 
 from ..errors import LTX2Error
 from .image import image_size
+from .mp4 import turned
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
 VIDEO_SUFFIXES = (".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v", ".mpg", ".mpeg", ".gif")
@@ -123,9 +124,12 @@ def _probe_container(path: Path, container: av.container.InputContainer) -> Medi
     rate = 0.0
     if video is not None:
         rate = float(video.average_rate or video.guessed_rate or 0)
-        frame = _first_frame(container, video)
-        width, height = frame.width, frame.height
-        if rotation(video, frame) in (90, 270):
+        width, height = video.width, video.height
+        turn = turned(path) if "mp4" in container.format.name else None
+        if turn is None:
+            frame = _first_frame(container, video)
+            width, height, turn = frame.width, frame.height, rotation(video, frame)
+        if turn in (90, 270):
             width, height = height, width
     duration = max(0.0, _seconds(path, container, video or audio))
     if video is not None:

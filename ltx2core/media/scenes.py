@@ -25,20 +25,20 @@ def cut_points(path: str | os.PathLike, threshold: float = 0.1) -> tuple[float, 
     Raises:
         LTX2Error: unreadable, or no picture in it.
     """
-    times, pictures = [], []
+    times, changes, previous = [], [], None
     with opened(path) as container:
         stream = picture_stream(container)
         if stream is None:
             raise LTX2Error(f"{Path(path).name} has no picture; choose a video.")
         for time, frame in timed_frames(container, stream):
-            times.append(time)
-            pictures.append(frame.reformat(width=_SIZE[0], height=_SIZE[1], format="gray").to_ndarray())
-    if len(pictures) < 2:
-        return ()
-    change = np.abs(np.diff(np.stack(pictures).astype(np.float32) / 255, axis=0)).mean(axis=(1, 2))
-    cuts = []
+            picture = frame.reformat(width=_SIZE[0], height=_SIZE[1], format="gray").to_ndarray().astype(np.float32) / 255
+            if previous is not None:
+                times.append(time)
+                changes.append(float(np.abs(picture - previous).mean()))
+            previous = picture
+    change, cuts = np.array(changes), []
     for i in np.flatnonzero(change > threshold):
         around = np.delete(change[max(0, i - _AROUND) : i + _AROUND + 1], min(i, _AROUND))
-        if change[i] >= _PEAK * np.median(around):
-            cuts.append(times[i + 1])
+        if not around.size or change[i] >= _PEAK * np.median(around):
+            cuts.append(times[i])
     return tuple(cuts)

@@ -11,6 +11,7 @@ from PIL import Image
 from ltx2core.errors import LTX2Error
 from ltx2core.media.audio import Waveform, decode_audio
 from ltx2core.media.image import image_size, load_image
+from ltx2core.media.mp4 import turned
 from ltx2core.media.probe import probe
 from ltx2core.media.video import decode_video
 from ltx2core.media.write import write_audio, write_video
@@ -150,6 +151,10 @@ def test_rotated_clips_are_upright(tmp_path, turn, top_is):
     path = coloured(tmp_path / "phone.mp4", "libx264", "yuv420p", (128, 96), turn=turn)
     info = probe(path)
     assert (info.width, info.height) == ((96, 128) if turn in (90, 270) else (128, 96))
+    with av.open(str(path)) as container:
+        shown = next(container.decode(video=0)).rotation % 360
+    assert turned(path) == shown
+    assert turned(coloured(tmp_path / "clip.mkv", "libx264", "yuv420p")) is None
     red = decode_video(path, frame_rate=25, num_frames=1)[0, ..., 0].float()
     sides = {"left": red[:, :20], "right": red[:, -20:], "top": red[:20], "bottom": red[-20:]}
     bright = {name: float(side.mean()) for name, side in sides.items()}
