@@ -15,6 +15,7 @@ from ..ltx2core.train.loss_plot import draw_losses
 from ..ltx2core.train.settings import ADAPTER_KINDS, OPTIMIZERS, SCHEDULES, TARGET_PRESETS, LoRASettings, RunConfig, TrainSettings
 from .adapters import WeightedAdapter
 from .base import CATEGORY, AdapterWire, CacheWire, CheckpointWire, LoRASettingsWire, MemoryWire, TrainSettingsWire, running
+from .train_methods import NODES as METHODS
 
 _NAME = re.compile(r"[\w .\-]+(/[\w .\-]+)*")
 
@@ -63,7 +64,7 @@ class LTX2TrainSettings(io.ComfyNode):
                 io.Float.Input("first_frame_probability", default=0.0, min=0.0, max=1.0, step=0.05, tooltip="Share of samples whose first frame is given clean, so that the LoRA also serves image-to-video. 0.3 to 0.5 for that, 0 for text-to-video alone."),
                 io.Float.Input("audio_weight", default=1.0, min=0.0, max=100.0, step=0.05, tooltip="Weight of the sound's loss. 0 trains the picture alone."),
                 io.Float.Input("caption_dropout", default=0.0, min=0.0, max=1.0, step=0.05, tooltip="Share of samples trained with the empty prompt. 0.05 to 0.1 helps a style that shall always be there."),
-                io.Combo.Input("optimizer", options=list(OPTIMIZERS), default="adamw", tooltip="adamw keeps float32 copies: exact, 12 bytes a trained weight more. adamw_bf16 keeps all in bf16 with stochastic rounding, for tight memory."),
+                io.Combo.Input("optimizer", options=list(OPTIMIZERS), default="adamw", tooltip="adamw keeps float32 copies: exact, 12 bytes a trained weight more. adamw_bf16 keeps all in bf16 with stochastic rounding, for tight memory; adamw_8bit is between. prodigy finds the rate itself: set learning_rate to 1. lion wants a tenth of AdamW's rate."),
                 io.Combo.Input("schedule", options=list(SCHEDULES), default="constant", tooltip="The learning rate after the warm-up: constant, or falling to 0 at the last step."),
                 io.Float.Input("max_grad_norm", default=1.0, min=0.0, max=100.0, step=0.05, tooltip="Longest gradient; longer ones are shortened. 0 switches this off."),
                 io.Int.Input("accumulation", default=1, min=1, max=1024, tooltip="Passes whose gradients are summed before a step: the effect of a larger batch without its memory, at its time."),
@@ -101,6 +102,8 @@ class LTX2TrainLoRA(io.ComfyNode):
                 CacheWire.Input("validation", optional=True, tooltip="Held-out clips for the validation loss. Without them the first training clips serve, which tells less."),
                 AdapterWire.Input("adapter", optional=True, tooltip="A LoRA to begin with; its rank must be the settings'."),
                 MemoryWire.Input("memory", optional=True, tooltip="Where the base model lies, from Memory Settings. Without it the fastest way that fits the card is chosen and said."),
+                CacheWire.Input("references", optional=True, tooltip="Reference videos (IC-LoRA), cached from a folder whose files have the clips' names. The LoRA learns to make each clip from its reference."),
+                CacheWire.Input("regularisation", optional=True, tooltip="Clips that the LoRA shall leave as the base makes them, so that it does not forget. Their own pixels only set the scene."),
             ],
             outputs=[
                 AdapterWire.Output("adapter", tooltip="The trained LoRA, for Apply Adapters."),
@@ -110,13 +113,14 @@ class LTX2TrainLoRA(io.ComfyNode):
         )  # fmt: skip
 
     @classmethod
-    def execute(cls, checkpoint, cache, lora, settings, name: str, validation=None, adapter=None, memory=None) -> io.NodeOutput:
+    def execute(cls, checkpoint, cache, lora, settings, name: str, validation=None, adapter=None, memory=None, references=None, regularisation=None) -> io.NodeOutput:
         if not _NAME.fullmatch(name) or ".." in name:
             raise LTX2Error(f"The name {name!r} cannot be a file name; use letters, digits, spaces, dots, - and _, with / for a folder.")
         with running() as host:
             result = train_lora(
                 checkpoint, RunConfig(lora, settings), cache, directory=host.paths.runs_dir() / name, name=name, residency=host.residency,
                 reporter=host.reporter, stop=host.stop, memory=memory, validation=validation, adapter=adapter.adapter if adapter is not None else None,
+                references=references, regularisation=regularisation,
             )  # fmt: skip
             file = f"{name}.safetensors"
             save_adapter(host.paths.loras_dir() / file, result.adapter)
@@ -136,4 +140,4 @@ def _summary(file: str, result) -> str:
     return f"{file}: {result.steps} steps in {result.seconds:.0f} s{last}"
 
 
-NODES = [LTX2LoRASettings, LTX2TrainSettings, LTX2TrainLoRA]
+NODES = [LTX2LoRASettings, LTX2TrainSettings, *METHODS, LTX2TrainLoRA]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -13,10 +13,10 @@ from ..errors import LTX2Error
 from ..models.forward import BlockRunner
 from ..train.batch import StepInputs
 from ..train.objective import Objective
-from ..train.step import StepLosses, training_step
+from ..train.step import StepLosses, training_step, velocities
 from .blocks import BlockRunnerFor, Programs
 from .quantize import quantise_block
-from .stores import ResidentStore, RingStore, WeightStore
+from .stores import ResidentStore, RingStore, Tensors, WeightStore
 
 PRECISIONS = ("bf16", "int8", "fp8")
 _WARM_UP = 2
@@ -63,6 +63,15 @@ def _empty(block: nn.Module) -> None:
             parameter.data = parameter.data.new_empty(0)
 
 
+def _formed(blocks: Sequence[nn.Module], precision: str, device: torch.device) -> Iterator[Tensors]:
+    """Each block's weights on ``device``, where quantising is fast; one block at a time is there in full."""
+    for block in blocks:
+        _on(block, device)
+        tensors = quantise_block(block, precision)
+        _empty(block)
+        yield tensors
+
+
 def make_store(blocks: Sequence[nn.Module], settings: MemorySettings, device: torch.device) -> WeightStore:
     """The frozen weights of ``blocks`` as ``settings`` ask, block by block: there is never a second full copy.
 
@@ -71,16 +80,10 @@ def make_store(blocks: Sequence[nn.Module], settings: MemorySettings, device: to
     """
     if settings.precision == "bf16" and not settings.streamed:
         return ResidentStore([quantise_block(block, "bf16") for block in blocks])
-    streamed, tensors = min(settings.streamed, len(blocks)), []
-    for index, block in enumerate(blocks):
-        # Quantising is fast on the device; one block at a time is there in full.
-        _on(block, device)
-        made = quantise_block(block, settings.precision)
-        tensors.append({n: t.to("cpu") for n, t in made.items()} if index < streamed else made)
-        _empty(block)
-    if not streamed:
-        return ResidentStore(tensors)
-    return RingStore(tensors, device, settings.slots, range(streamed, len(blocks)))
+    formed = _formed(blocks, settings.precision, device)
+    if not settings.streamed:
+        return ResidentStore(list(formed))
+    return RingStore(formed, device, settings.slots, range(min(settings.streamed, len(blocks)), len(blocks)))
 
 
 class FastEngine:
@@ -116,11 +119,16 @@ class FastEngine:
             return self._graphs[key].replay(inputs)
 
     def _trainable(self) -> list[nn.Parameter]:
-        return [p for p in self._model.parameters() if p.requires_grad]
+        head = self._objective.crepa.head.parameters() if self._objective.crepa else ()
+        return [p for p in self._model.parameters() if p.requires_grad] + list(head)
 
     def evaluate(self, inputs: StepInputs) -> StepLosses:
         with torch.no_grad(), sdpa_kernel(_ATTENTION, set_priority=True):
             return training_step(self._model, inputs.to(self._device), self._objective, self._runner)
+
+    def predict(self, inputs: StepInputs) -> tuple[Tensor, Tensor]:
+        with torch.no_grad(), sdpa_kernel(_ATTENTION, set_priority=True):
+            return velocities(self._model, inputs.to(self._device), self._objective, self._runner)
 
 
 class _Graph:

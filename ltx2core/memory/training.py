@@ -15,6 +15,7 @@ from ..geometry import audio_latent_length, video_tokens
 from ..models.handle import Models
 from ..protocols import Reporter, Residency, StopSignal
 from ..train.loop import TrainResult, train
+from ..train.reference import References
 from ..train.settings import RunConfig
 from ..train.targets import choose as choose_targets
 from .engine import MemorySettings, fast_engine
@@ -60,8 +61,12 @@ def train_lora(
     memory: MemorySettings | None = None,
     validation: DatasetCache | None = None,
     adapter: Adapter | None = None,
+    references: DatasetCache | None = None,
+    regularisation: DatasetCache | None = None,
 ) -> TrainResult:
     """``train.loop.train`` with the base where ``memory`` says; None lets the plan decide by what is free.
+
+    Sound alone is trained with plain resident weights: it needs little memory beside them.
 
     Raises:
         Interrupted, LTX2Error: as ``train``; also when nothing fits.
@@ -69,13 +74,16 @@ def train_lora(
     model = models.component("transformer")
     common = {
         "directory": directory, "reporter": reporter, "stop": stop, "base": models.checkpoint.fingerprint("transformer"), "name": name,
-        "validation": validation, "adapter": adapter,
+        "validation": validation, "adapter": adapter, "references": None if references is None else References(references),
+        "regularisation": regularisation, "vae": models.component("video_vae") if run.train.crepa else None,
     }  # fmt: skip
-    plan = make_plan(run, model, cache, memory, residency)
+    plan = None if run.train.audio_only else make_plan(run, model, cache, memory, residency)
     if plan is None:
         return train(run, model, cache, residency=residency, **common)
     reporter.message(f"Memory: {plan}.")
     settings = plan.settings
+    if run.lora.kind == "dora" and (settings.precision != "bf16" or settings.streamed):
+        raise LTX2Error("A DoRA needs the base weights as they are, and here they would be quantised or streamed; choose kind lora, or bf16 without streaming.")
     if settings.compiled and not has_triton():
         reporter.message("Triton is not installed, so the blocks are not compiled: a step takes longer; the result is the same.", "warning")
         settings = replace(settings, compiled=False)

@@ -1,10 +1,11 @@
-"""LoKr and LoHa beside a linear layer: the parameters and their arithmetic are lycoris-lora's."""
+"""LoKr and LoHa beside a linear layer: shapes and start are lycoris-lora's."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
 
+from ..checkpoint.adapter_layers import from_tensors
 from .randomness import derive
 from .settings import LoRASettings
 
@@ -13,11 +14,16 @@ _NAMES = {"lokr": ("lokr_w1", "lokr_w2", "lokr_w2_a", "lokr_w2_b"), "loha": ("ha
 
 
 class LycorisLinear(nn.Module):
-    """``base_layer`` plus the change that ``change`` (a lycoris module) makes; the merged matrix is never kept."""
+    """``base_layer`` plus the change that the factors of ``change`` (a lycoris module) make; the merged matrix is never kept.
 
-    def __init__(self, base_layer: nn.Linear, change: nn.Module):
+    The factors act by this pack's own records, as in sampling: lycoris' action copies its scale to the device at every
+    call, which a captured step can't do.
+    """
+
+    def __init__(self, base_layer: nn.Linear, change: nn.Module, names: tuple[str, ...], scaling: float):
         super().__init__()
         self.base_layer, self.change = base_layer, change
+        self._names, self._scaling = names, scaling
         self.in_features, self.out_features = base_layer.in_features, base_layer.out_features
 
     @property
@@ -33,7 +39,9 @@ class LycorisLinear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         base = self.base_layer(x)
-        return base + self.change.bypass_forward_diff(x).to(base.dtype)
+        factors = {name: self.change.get_parameter(name) for name in self._names}
+        change = from_tensors(factors).act(x.to(factors[self._names[0]].dtype)) * self._scaling
+        return base + change.to(base.dtype)
 
 
 def _change(layer: nn.Linear, settings: LoRASettings, seed: int, module: str) -> nn.Module:
@@ -64,7 +72,8 @@ def inject_lycoris(model: nn.Module, settings: LoRASettings, modules: tuple[str,
         owner = model.get_submodule(parent)
         layer = owner.get_submodule(leaf)
         change = _change(layer, settings, seed, module).to(layer.weight.device, dtype)
-        owner._modules[leaf] = LycorisLinear(layer, change)
         own = dict(change.named_parameters())
-        parameters |= {f"{module}.{name}": own[name] for name in _NAMES[settings.kind] if name in own}
+        names = tuple(name for name in _NAMES[settings.kind] if name in own)
+        owner._modules[leaf] = LycorisLinear(layer, change, names, lycoris_scaling(settings, set(names)))
+        parameters |= {f"{module}.{name}": own[name] for name in names}
     return parameters

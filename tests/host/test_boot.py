@@ -14,6 +14,7 @@ pytestmark = pytest.mark.host
 NODES = {
     "LTX2LoadCheckpoint", "LTX2LoadTextEncoder", "LTX2EncodePrompt", "LTX2VideoDataset", "LTX2CacheDataset", "LTX2LoRASettings",
     "LTX2TrainSettings", "LTX2TrainLoRA", "LTX2MemorySettings", "LTX2SampleT2V", "LTX2SampleI2V", "LTX2SampleS2V", "LTX2LoadAdapter", "LTX2ApplyAdapters",
+    "LTX2ConditioningSettings", "LTX2ObjectiveSettings", "LTX2ScheduleSettings", "LTX2Tread", "LTX2Crepa", "LTX2ScheduledSampling",
     "LTX2Decode", "LTX2FromNativeLatent", "LTX2ToNativeLatent", "LTX2ToNativeConditioning",
 }  # fmt: skip
 

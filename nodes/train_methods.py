@@ -1,0 +1,192 @@
+"""Methods of training. Each node takes train settings and gives them on with one method set, so they are put in a row."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from comfy_api.latest import io
+
+from ..ltx2core.errors import LTX2Error
+from ..ltx2core.train.conditioning import Condition, ConditioningSettings
+from ..ltx2core.train.crepa import SCHEDULES as CREPA_SCHEDULES
+from ..ltx2core.train.crepa import CrepaSettings
+from ..ltx2core.train.reflexflow import ReflexFlowSettings
+from ..ltx2core.train.rollout_settings import ORDERS, STRATEGIES, RolloutSettings
+from ..ltx2core.train.settings import LOSSES, TIMESTEP_KINDS, TimestepSettings
+from ..ltx2core.train.tread import TreadRoute
+from .base import CATEGORY, TrainSettingsWire
+
+
+def _method(node_id: str, name: str, description: str, inputs: list) -> io.Schema:
+    return io.Schema(
+        node_id=node_id, display_name=f"LTX-2 {name}", category=f"{CATEGORY}/train/methods", description=description,
+        inputs=[TrainSettingsWire.Input("settings", tooltip="From Train Settings, or from another method."), *inputs],
+        outputs=[TrainSettingsWire.Output("settings", tooltip="For Train LoRA, or for another method.")],
+    )  # fmt: skip
+
+
+def _share(name: str, tooltip: str, default: float = 0.0) -> io.Float.Input:
+    return io.Float.Input(name, default=default, min=0.0, max=1.0, step=0.05, tooltip=tooltip)
+
+
+class LTX2ConditioningSettings(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return _method(
+            "LTX2ConditioningSettings", "Conditioning in Training",
+            "What samples are given clean while they are trained, so that the LoRA serves image, extension, inpainting or sound to video.",
+            [
+                _share("prefix_probability", "Share of samples whose beginning is given: for making clips longer."),
+                io.Int.Input("prefix_frames", default=0, min=0, max=1000, tooltip="Latent frames (8 pictures each, the first 1) at the beginning. 0 draws up to half of the clip."),
+                _share("suffix_probability", "Share of samples whose end is given: for what came before."),
+                io.Int.Input("suffix_frames", default=0, min=0, max=1000, tooltip="Latent frames at the end. 0 draws up to half of the clip."),
+                _share("spatial_crop_probability", "Share of samples that are given a random box of every picture: for making pictures wider."),
+                _share("mask_probability", "Share of samples that are given all but a random box: for painting things in."),
+                _share("frozen_audio", "Share of samples with sound whose sound is given whole: for sound to video."),
+                _share("frozen_video", "Share of samples with sound whose video is given whole: for video to sound. Together with frozen_audio at most 1."),
+                _share("reference_probability", "Share of samples that see their reference video, where Train LoRA has references.", 1.0),
+            ],
+        )  # fmt: skip
+
+    @classmethod
+    def execute(cls, settings, prefix_probability, prefix_frames, suffix_probability, suffix_frames, spatial_crop_probability, mask_probability,
+                frozen_audio, frozen_video, reference_probability) -> io.NodeOutput:  # fmt: skip
+        wanted = (
+            Condition("prefix", prefix_probability, prefix_frames), Condition("suffix", suffix_probability, suffix_frames),
+            Condition("spatial_crop", spatial_crop_probability), Condition("mask", mask_probability),
+        )  # fmt: skip
+        conditions = tuple(c for c in wanted if c.probability > 0)
+        return io.NodeOutput(replace(settings, conditioning=ConditioningSettings(conditions, frozen_audio, frozen_video, reference_probability)))
+
+
+class LTX2ObjectiveSettings(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return _method(
+            "LTX2ObjectiveSettings", "Objective", "How noisy samples are made and how errors count. The defaults suit nearly all runs.",
+            [
+                io.Combo.Input("timesteps", options=list(TIMESTEP_KINDS), default="shifted_logit_normal", tooltip="How noise levels are drawn. shifted_logit_normal follows the clip's size, as the model was made."),
+                io.Float.Input("mean", default=0.0, min=-20.0, max=20.0, step=0.1, tooltip="Moves the noise levels: above 0 to more noise (layout, motion), below 0 to less (detail)."),
+                io.Float.Input("std", default=1.0, min=0.01, max=20.0, step=0.05, tooltip="How wide the noise levels are spread."),
+                io.Float.Input("shift", default=0.0, min=0.0, max=100.0, step=0.1, tooltip="A fixed shift instead of the one by size; 0 leaves it to the size. 3 is what some other trainers use."),
+                _share("uniform_fraction", "Share of samples with any noise level alike, so that none is forgotten. For shifted_logit_normal.", 0.1),
+                io.Boolean.Input("independent_audio", default=True, tooltip="Give sound a noise level of its own. Off: the same as the picture's, which hurts voices."),
+                io.Combo.Input("loss", options=list(LOSSES), default="l2", tooltip="l2 is usual. huber and smooth_l1 count large errors less, for clips with faults."),
+                io.Float.Input("huber_c", default=0.1, min=0.0001, max=10.0, step=0.01, tooltip="Where huber and smooth_l1 begin to count less."),
+                io.Boolean.Input("audio_only", default=False, tooltip="Train the sound alone: the picture is not computed, which saves most of time and memory. Every clip needs sound."),
+                io.String.Input("offsets", default="", multiline=True, tooltip="One line for each kind of clip: a pattern of paths, a space, and what its mean is moved by, such as */portraits/* -0.5. Empty for none."),
+            ],
+        )  # fmt: skip
+
+    @classmethod
+    def execute(cls, settings, timesteps, mean, std, shift, uniform_fraction, independent_audio, loss, huber_c, audio_only, offsets) -> io.NodeOutput:
+        drawn = TimestepSettings(
+            timesteps, mean, std, shift=shift or None, uniform_fraction=uniform_fraction, independent_audio=independent_audio, offsets=_offsets(offsets),
+        )  # fmt: skip
+        return io.NodeOutput(replace(settings, timesteps=drawn, loss=loss, huber_c=huber_c, audio_only=audio_only))
+
+
+def _offsets(text: str) -> tuple[tuple[str, float], ...]:
+    pairs = []
+    for line in filter(None, map(str.strip, text.splitlines())):
+        pattern, _, number = line.rpartition(" ")
+        try:
+            pairs.append((pattern.strip(), float(number)))
+        except ValueError:
+            pattern = ""
+        if not pattern.strip():
+            raise LTX2Error(f"The offset {line!r} is not a pattern, a space and a number; write a line such as */portraits/* -0.5.")
+    return tuple(pairs)
+
+
+class LTX2ScheduleSettings(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return _method(
+            "LTX2ScheduleSettings", "Schedule and EMA", "How the learning rate falls, and a running mean of the LoRA.",
+            [
+                io.Float.Input("ema_decay", default=0.0, min=0.0, max=0.9999, step=0.001, tooltip="Validate and write a running mean of the LoRA, which is calmer than its last step. 0.99 to 0.999; 0 is off."),
+                _share("schedule_end", "Share of the learning rate at which a falling schedule ends."),
+                io.Int.Input("schedule_restarts", default=0, min=0, max=100, tooltip="How often the cosine schedule begins again at the full rate."),
+                io.Float.Input("schedule_power", default=2.0, min=0.1, max=10.0, step=0.1, tooltip="Of the polynomial schedule: higher falls sooner."),
+            ],
+        )  # fmt: skip
+
+    @classmethod
+    def execute(cls, settings, ema_decay, schedule_end, schedule_restarts, schedule_power) -> io.NodeOutput:
+        return io.NodeOutput(replace(settings, ema_decay=ema_decay, schedule_end=schedule_end, schedule_restarts=schedule_restarts, schedule_power=schedule_power))
+
+
+class LTX2Tread(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return _method(
+            "LTX2Tread", "TREAD", "Lets a random part of the picture's tokens skip the middle blocks while training: faster steps. Put two in a row for two routes.",
+            [
+                io.Float.Input("selection_ratio", default=0.5, min=0.01, max=0.99, step=0.05, tooltip="Share of the tokens that skip. 0.5 is fastest; 0.1 to 0.25 keeps the most quality."),
+                io.Int.Input("start_layer", default=2, min=-64, max=63, tooltip="First block that is skipped, from 0; negative ones count from the end."),
+                io.Int.Input("end_layer", default=-2, min=-64, max=63, tooltip="Last block that is skipped."),
+            ],
+        )  # fmt: skip
+
+    @classmethod
+    def execute(cls, settings, selection_ratio, start_layer, end_layer) -> io.NodeOutput:
+        return io.NodeOutput(replace(settings, tread=(*settings.tread, TreadRoute(selection_ratio, start_layer, end_layer))))
+
+
+class LTX2Crepa(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return _method(
+            "LTX2Crepa", "CREPA", "Pulls the model's inner pictures towards those of DINOv2 in the same and in neighbouring frames: steadier motion and things.",
+            [
+                io.String.Input("encoder", default="", tooltip="Folder of a DINOv2 (config.json and .safetensors), such as a download of facebook/dinov2-giant. Nothing is downloaded by itself."),
+                io.Int.Input("block", default=8, min=0, max=63, tooltip="Block whose output is compared, from 0. 8 suits the 48 blocks of LTX-2."),
+                io.Float.Input("weight", default=0.5, min=0.0, max=10.0, step=0.05, tooltip="How much it counts beside the loss."),
+                io.Int.Input("adjacent_distance", default=1, min=0, max=64, tooltip="How many latent frames away the neighbours are that count too. 0 takes the frame alone."),
+                io.Float.Input("adjacent_tau", default=1.0, min=0.01, max=100.0, step=0.1, tooltip="How slowly neighbours' weight falls with distance."),
+                io.Int.Input("image_size", default=518, min=14, max=2048, tooltip="Pixels of DINOv2's pictures: 518 for the giant, 224 for the small one."),
+                io.Combo.Input("schedule", options=list(CREPA_SCHEDULES), default="constant", tooltip="How the weight goes on over the run."),
+                io.Float.Input("end_weight", default=0.0, min=0.0, max=10.0, step=0.05, tooltip="Weight at the end of a falling schedule; 0.1 for text to video."),
+                io.Float.Input("similarity_threshold", default=0.0, min=0.0, max=10.0, step=0.05, tooltip="Stop when the running mean of the score reaches this; 0 is never."),
+                io.Boolean.Input("drop_vae_encoder", default=False, tooltip="Keep the VAE's encoder off the card while the pictures are made, to save memory."),
+            ],
+        )  # fmt: skip
+
+    @classmethod
+    def execute(cls, settings, encoder, block, weight, adjacent_distance, adjacent_tau, image_size, schedule, end_weight, similarity_threshold, drop_vae_encoder) -> io.NodeOutput:
+        crepa = CrepaSettings(
+            encoder, block, weight, adjacent_distance, adjacent_tau, image_size=image_size, schedule=schedule, end_weight=end_weight,
+            similarity_threshold=similarity_threshold, drop_vae_encoder=drop_vae_encoder,
+        )  # fmt: skip
+        return io.NodeOutput(replace(settings, crepa=crepa))
+
+
+class LTX2ScheduledSampling(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return _method(
+            "LTX2ScheduledSampling", "Scheduled Sampling", "Trains a share of the samples on states that the model reached by its own steps, against drift in long samplings. Slower.",
+            [
+                io.Int.Input("max_step_offset", default=3, min=0, max=100, tooltip="Most own steps before a sample. Each costs a forward pass; 0 switches it off."),
+                _share("probability", "Share of samples, when there is no ramp; else where the ramp ends.", 0.5),
+                io.Int.Input("start_step", default=0, min=0, max=1_000_000, tooltip="First step of training with it."),
+                io.Int.Input("ramp_steps", default=0, min=0, max=1_000_000, tooltip="Steps over which the share rises from 0. 0 for no ramp."),
+                io.Combo.Input("strategy", options=list(STRATEGIES), default="uniform", tooltip="How many steps are drawn: all numbers alike, few (biased_early) or many (biased_late)."),
+                io.Int.Input("sampling_steps", default=30, min=2, max=1000, tooltip="Into how many steps the way from noise to clip is divided: as in your samplings."),
+                io.Combo.Input("sampler", options=list(ORDERS), default="euler", tooltip="The solver of these steps. heun costs twice; dpm is second order at the cost of euler."),
+                io.Boolean.Input("reflexflow", default=False, tooltip="Also weigh what changes most by the drift, and pull back from it. One more forward pass."),
+                io.Float.Input("anti_drift", default=10.0, min=0.0, max=1000.0, step=0.5, tooltip="Weight of ReflexFlow's pull back."),
+                io.Float.Input("exposure", default=1.0, min=0.0, max=100.0, step=0.1, tooltip="How much more ReflexFlow weighs what the drift changes."),
+            ],
+        )  # fmt: skip
+
+    @classmethod
+    def execute(cls, settings, max_step_offset, probability, start_step, ramp_steps, strategy, sampling_steps, sampler, reflexflow, anti_drift, exposure) -> io.NodeOutput:
+        rollout = RolloutSettings(
+            max_step_offset, probability, 0.0, probability, ramp_steps, start_step, strategy=strategy, steps=sampling_steps, sampler=sampler,
+        )  # fmt: skip
+        return io.NodeOutput(replace(settings, rollout=rollout, reflexflow=ReflexFlowSettings(exposure, anti_drift) if reflexflow else None))
+
+
+NODES = [LTX2ConditioningSettings, LTX2ObjectiveSettings, LTX2ScheduleSettings, LTX2Tread, LTX2Crepa, LTX2ScheduledSampling]
