@@ -24,13 +24,15 @@ _SENTENCES = (
 
 
 def tokenizer_model() -> bytes:
-    """A sentencepiece model with Gemma's special tokens (pad 0, eos 1, bos 2, unk 3) and byte fallback."""
+    """A sentencepiece model with Gemma's special tokens (pad 0, eos 1, bos 2, unk 3), byte fallback, and text left as it is."""
     import sentencepiece
 
     model = io.BytesIO()
     sentencepiece.SentencePieceTrainer.train(
         sentence_iterator=iter(_SENTENCES * 4), model_writer=model, vocab_size=400, model_type="bpe", byte_fallback=True,
-        pad_id=0, eos_id=1, bos_id=2, unk_id=3, hard_vocab_limit=False, minloglevel=2, num_threads=1, add_dummy_prefix=False,
+        pad_id=0, eos_id=1, bos_id=2, unk_id=3, pad_piece="<pad>", eos_piece="<eos>", bos_piece="<bos>", unk_piece="<unk>",
+        user_defined_symbols=["<mask>", "<start_of_turn>", "<end_of_turn>"], normalization_rule_name="identity", remove_extra_whitespaces=False,
+        add_dummy_prefix=False, split_digits=True, hard_vocab_limit=False, minloglevel=2, num_threads=1,
     )  # fmt: skip
     return model.getvalue()
 

@@ -27,6 +27,7 @@ _GEMMA3 = {
         "sliding_attention": {"rope_type": "default", "rope_theta": 10_000.0},
     },
 }
+_NOT_ARGUMENTS = ("model_type", "architectures", "torch_dtype", "dtype", "transformers_version")
 
 
 @dataclass(frozen=True)
@@ -34,12 +35,14 @@ class TextEncoderSource:
     """What the wire LTX2_TEXT_ENCODER carries: no weights, only where they are.
 
     weights: one header, or one a shard. config: keyword arguments of transformers' Gemma3TextConfig.
+    tokenizer: its file, None when it lies inside the weights' file.
     """
 
     path: Path
     weights: tuple[Header, ...]
     prefix: str
     config: Mapping[str, object] = field(repr=False)
+    tokenizer: Path | None = None
 
     @property
     def hidden_size(self) -> int:
@@ -61,9 +64,8 @@ class TextEncoderSource:
         for header in self.weights:
             tensors = {k: v for k, v in header.tensors.items() if self.keymap.owns(k) or k == TOKENIZER_KEY}
             digest.update(fingerprint(header, tensors).encode())
-        for name in ("tokenizer.model", "tokenizer.json"):
-            if (self.path / name).is_file():
-                digest.update((self.path / name).read_bytes())
+        if self.tokenizer is not None:
+            digest.update(self.tokenizer.read_bytes())
         return digest.hexdigest()
 
 
@@ -113,22 +115,52 @@ def _open_file(path: Path) -> TextEncoderSource:
     return TextEncoderSource(path, (header,), prefix, _config_from_shapes(header, prefix))
 
 
-def _open_folder(path: Path) -> TextEncoderSource:
+def _folder_config(path: Path) -> dict:
+    """The language model's part of config.json."""
     try:
         config = json.loads((path / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        text, kind = config.get("text_config", config), config.get("model_type", "model without a type")
+    except (OSError, ValueError, AttributeError) as error:
         raise CheckpointError(f"{path} has no readable config.json ({error}); choose the whole Gemma3 folder of the hub.") from error
-    if not str(config.get("model_type", "")).startswith("gemma3"):
-        raise CheckpointError(f"{path.name} is a {config.get('model_type', 'model without a type')}, not Gemma3; LTX-2 19B needs Gemma3 12B.")
-    files = sorted(path.glob("*.safetensors"))
-    if not files:
-        raise CheckpointError(f"{path} has no .safetensors weights; download the folder again (other formats are not opened).")
-    if not any((path / name).is_file() for name in ("tokenizer.model", "tokenizer.json")):
+    if not str(kind).startswith("gemma3"):
+        raise CheckpointError(f"{path.name} is a {kind}, not Gemma3; LTX-2 19B needs Gemma3 12B.")
+    if missing := sorted({"hidden_size", "num_hidden_layers"} - text.keys()):
+        raise CheckpointError(f"{path / 'config.json'} lacks {', '.join(missing)}; download the folder again.")
+    return {k: v for k, v in text.items() if k not in _NOT_ARGUMENTS}
+
+
+def _weight_files(path: Path) -> list[Path]:
+    """The shards that the folder's index names, or every .safetensors file where there is no index."""
+    index = path / "model.safetensors.index.json"
+    if not index.is_file():
+        files = sorted(path.glob("*.safetensors"))
+        if not files:
+            raise CheckpointError(f"{path} has no .safetensors weights; download the folder again (other formats are not opened).")
+        return files
+    try:
+        names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise CheckpointError(f"{index} cannot be read ({error}); download the folder again.") from error
+    if missing := [name for name in names if not (path / name).is_file()]:
+        raise CheckpointError(f"{path} lacks {missing[0]} ({len(missing)} of its {len(names)} weight files are missing); download the rest of the folder.")
+    return [path / name for name in names]
+
+
+def _tokenizer_file(path: Path) -> Path:
+    """Beside the weights, or in the folder ``tokenizer`` next to them, as diffusers lays a pipeline out."""
+    # tokenizer.model first: ComfyUI's file holds the same, so that both give the same ids.
+    places = [folder / name for folder in (path, path.parent / "tokenizer") for name in ("tokenizer.model", "tokenizer.json")]
+    found = next((p for p in places if p.is_file()), None)
+    if found is None:
         raise CheckpointError(f"{path} has no tokenizer.model or tokenizer.json; download the whole folder.")
+    return found
+
+
+def _open_folder(path: Path) -> TextEncoderSource:
+    config, files, tokenizer = _folder_config(path), _weight_files(path), _tokenizer_file(path)
     headers = tuple(read_header(f) for f in files)
     prefix = _prefix({k: v for h in headers for k, v in h.tensors.items()}, path)
-    text = config.get("text_config", config)
-    return TextEncoderSource(path, headers, prefix, {k: v for k, v in text.items() if k not in ("model_type", "architectures", "torch_dtype", "dtype", "transformers_version")})
+    return TextEncoderSource(path, headers, prefix, config, tokenizer)
 
 
 def open_text_encoder(path: str | os.PathLike) -> TextEncoderSource:
