@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 import torch
 from torch import Tensor
+
+from .host import HostBlock
 
 Tensors = dict[str, Tensor]
 _ALIGN = 256  # bytes; what the fastest copies and matrix kernels want
@@ -69,10 +71,10 @@ class _CardLane:
         self._stream = torch.cuda.Stream(device)
         self._ready, self._done = ([torch.cuda.Event() for _ in range(slots)] for _ in range(2))
 
-    def fill(self, number: int, slot: _Slot, host: Tensor) -> None:
+    def fill(self, number: int, slot: _Slot, host: HostBlock) -> None:
         with torch.cuda.stream(self._stream):
             self._stream.wait_event(self._done[number])
-            slot.flat.copy_(host, non_blocking=True)
+            host.copy_to(slot.flat)
             self._ready[number].record(self._stream)
 
     def wait(self, number: int) -> None:
@@ -85,8 +87,8 @@ class _CardLane:
 class _PlainLane:
     """Copies at once, on a processor."""
 
-    def fill(self, number: int, slot: _Slot, host: Tensor) -> None:
-        slot.flat.copy_(host)
+    def fill(self, number: int, slot: _Slot, host: HostBlock) -> None:
+        host.copy_to(slot.flat)
 
     def wait(self, number: int) -> None:
         """The copy is over."""
@@ -98,29 +100,27 @@ class _PlainLane:
 class RingStore:
     """Blocks in host memory, pinned for a card, copied ahead on a stream of their own into ``slots`` device buffers.
 
-    Nothing is ever copied back, since the weights are frozen. All blocks must have one layout. ``resident`` blocks stay
-    on the device for good. On a processor the copies don't overlap.
+    Nothing is ever copied back, since the weights are frozen. ``blocks`` are taken one by one and must have one layout.
+    ``resident`` blocks stay on the device for good. On a processor the copies don't overlap.
     """
 
-    def __init__(self, blocks: Sequence[Tensors], device: torch.device, slots: int = 3, resident: Sequence[int] = ()):
-        self._layout = _Layout.of(blocks[0])
-        self._resident = {i: {n: t.to(device) for n, t in blocks[i].items()} for i in resident}
-        self._host: dict[int, Tensor] = {}
+    def __init__(self, blocks: Iterable[Tensors], device: torch.device, slots: int = 3, resident: Sequence[int] = ()):
+        self._resident: dict[int, Tensors] = {}
+        self._host: dict[int, HostBlock] = {}
+        self._slots: list[_Slot] = []
         for i, tensors in enumerate(blocks):
-            if i not in self._resident:
-                self._host[i] = self._pack(tensors, device.type == "cuda")
-                tensors.clear()  # pageable and pinned copies of one block only, not of all
-        self._slots = []
-        for _ in range(min(slots, len(self._host))):
-            flat = torch.empty(self._layout.nbytes, dtype=torch.uint8, device=device)
-            self._slots.append(_Slot(flat, self._layout.views(flat)))
+            if i in resident:
+                self._resident[i] = {n: t.to(device) for n, t in tensors.items()}
+                continue
+            if len(self._slots) < slots:
+                layout = _Layout.of(tensors)
+                flat = torch.empty(layout.nbytes, dtype=torch.uint8, device=device)
+                self._slots.append(_Slot(flat, layout.views(flat)))
+            # Packed in a slot, since nothing is streamed yet.
+            for name, view in self._slots[0].views.items():
+                view.copy_(tensors[name])
+            self._host[i] = HostBlock(self._slots[0].flat, device.type == "cuda")
         self._lane = _CardLane(device, len(self._slots)) if device.type == "cuda" else _PlainLane()
-
-    def _pack(self, tensors: Tensors, pinned: bool) -> Tensor:
-        flat = torch.empty(self._layout.nbytes, dtype=torch.uint8, pin_memory=pinned)
-        for name, view in self._layout.views(flat).items():
-            view.copy_(tensors[name])
-        return flat
 
     def _slot_of(self, index: int, keep: Sequence[int]) -> int:
         """Number of the slot that holds ``index``, filled now when none does; never one whose block is in ``keep``."""

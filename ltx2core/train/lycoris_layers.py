@@ -39,7 +39,8 @@ class LycorisLinear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         base = self.base_layer(x)
-        factors = {name: self.change.get_parameter(name) for name in self._names}
+        # Not get_parameter: a block that is run on given weights has plain tensors in their places.
+        factors = {name: getattr(self.change, name) for name in self._names}
         change = from_tensors(factors).act(x.to(factors[self._names[0]].dtype)) * self._scaling
         return base + change.to(base.dtype)
 

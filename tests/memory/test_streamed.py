@@ -7,6 +7,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from ltx2core.cache.dataset import Sample
 from ltx2core.checkpoint.combined import open_checkpoint
 from ltx2core.memory.engine import FastEngine, MemorySettings
+from ltx2core.memory.host import SMALLEST_PIECE, HostBlock, piece_sizes
 from ltx2core.memory.linears import LAST_LAYERS, for_gradients
 from ltx2core.memory.stores import RingStore
 from ltx2core.models.build import load_transformer
@@ -104,3 +105,19 @@ def test_a_slot_is_never_overwritten_while_its_block_is_wanted():
                 tensors = store.acquire(index, list(dict.fromkeys(there_and_back[place + 1 :])))
                 assert (tensors["w"] == index).all()
                 store.release(index)
+
+
+def test_pieces_of_host_memory_are_powers_of_two_without_waste():
+    for nbytes in (1, SMALLEST_PIECE, SMALLEST_PIECE + 1, 804 * 2**20 + 12345, 2**30):
+        sizes = piece_sizes(nbytes)
+        assert all(size & (size - 1) == 0 for size in sizes) and list(sizes) == sorted(sizes, reverse=True)
+        assert 0 <= sum(sizes) - nbytes < SMALLEST_PIECE
+
+
+def test_a_block_comes_back_from_host_memory():
+    flat = torch.randint(0, 256, (1000,), dtype=torch.uint8)
+    host, back = HostBlock(flat, pinned=False), torch.zeros_like(flat)
+    flat_before = flat.clone()
+    flat.zero_()
+    host.copy_to(back)
+    assert torch.equal(back, flat_before)
