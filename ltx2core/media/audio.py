@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from ..errors import LTX2Error
-from .probe import opened, origin
+from .probe import opened, origin, sound_stream
 
 _SEEK_FROM = 5.0  # seconds; below this, decoding from the beginning is as fast as a seek
 _RUN_UP = 0.25  # seconds decoded around what is wanted: codecs need some frames to settle
@@ -84,9 +84,9 @@ def decode_audio(
     begins: float | None = None
     end = math.inf if duration is None else start + duration
     with opened(path) as container:
-        if not container.streams.audio:
+        stream = sound_stream(container)
+        if stream is None:
             return None
-        stream = container.streams.audio[0]
         resampler = av.AudioResampler(format="fltp", layout=_layout(channels), rate=rate)
         for time, frame in _timed_sound(container, stream, start):
             if time > end + _RUN_UP:

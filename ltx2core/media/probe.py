@@ -68,14 +68,19 @@ def _short(error: Exception) -> str:
 
 
 def picture_stream(container: av.container.InputContainer) -> av.VideoStream | None:
-    """The first video stream that is no cover picture of a sound file."""
+    """The first video stream of a known codec that is no cover picture of a sound file."""
     cover = av.stream.Disposition.attached_pic
-    return next((s for s in container.streams.video if not s.disposition & cover), None)
+    return next((s for s in container.streams.video if s.codec_context is not None and not s.disposition & cover), None)
+
+
+def sound_stream(container: av.container.InputContainer) -> av.AudioStream | None:
+    """The first sound stream of a known codec."""
+    return next((s for s in container.streams.audio if s.codec_context is not None), None)
 
 
 def origin(container: av.container.InputContainer) -> float:
     """Seconds on the file's own clock at which playing begins: the picture's first time, or the sound's without one."""
-    stream = picture_stream(container) or (container.streams.audio[0] if container.streams.audio else None)
+    stream = picture_stream(container) or sound_stream(container)
     return float(stream.start_time * stream.time_base) if stream is not None and stream.start_time is not None else 0.0
 
 
@@ -116,10 +121,9 @@ def _first_frame(container: av.container.InputContainer, stream: av.VideoStream)
 
 
 def _probe_container(path: Path, container: av.container.InputContainer) -> MediaInfo:
-    video = picture_stream(container)
-    audio = container.streams.audio[0] if container.streams.audio else None
+    video, audio = picture_stream(container), sound_stream(container)
     if video is None and audio is None:
-        raise LTX2Error(f"{path.name} has neither picture nor sound; take it out of the folder.")
+        raise LTX2Error(f"{path.name} has neither picture nor sound of a known codec; re-encode it, or take it out of the folder.")
     width = height = frames = 0
     rate = 0.0
     if video is not None:
