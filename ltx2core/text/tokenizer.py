@@ -57,6 +57,9 @@ def _tokenizers(path: Path) -> _Encoder:
         fast = Fast.from_file(str(path))
     except Exception as error:  # the library raises no narrower class
         raise _broken(path.name) from error
+    # Whoever saved the file may have left a length in it.
+    fast.no_padding()
+    fast.no_truncation()
     _check_ids(path.name, fast.token_to_id("<bos>"), fast.token_to_id("<pad>"))
     return lambda text: fast.encode(text, add_special_tokens=False).ids
 
