@@ -95,7 +95,7 @@ def measure(profile: str, shape_names: list[str], layers: int, steps: int, optim
                 "profile": profile, "shape": name, "optimizer": optimizer_name, "layers": layers, "seconds": round(seconds, 4), "first_step_seconds": round(first, 1),
                 "prepare_seconds": round(prepared, 1), "peak_allocated_gib": round(torch.cuda.max_memory_allocated() / GIB, 2),
                 "peak_reserved_gib": round(torch.cuda.max_memory_reserved() / GIB, 2), "loss": loss,
-                "model_tflops": round(3 * FORWARD_TFLOP[name] * layers / 48 / seconds, 1),
+                "compiled_forms": torch._dynamo.utils.counters["stats"]["unique_graphs"], "model_tflops": round(3 * FORWARD_TFLOP[name] * layers / 48 / seconds, 1),
             })  # fmt: skip
             print(json.dumps(rows[-1]), flush=True)
             if traced:

@@ -17,6 +17,7 @@ from .data.scan import Clip, scan
 from .data.spec import DatasetSpec
 from .errors import LTX2Error
 from .memory.engine import MemorySettings
+from .memory.names import read_memory
 from .memory.training import train_lora
 from .media.audio import Waveform, decode_audio
 from .media.video import load_image
@@ -72,8 +73,8 @@ class RunFile:
 
     @property
     def memory_settings(self) -> MemorySettings | None:
-        """None lets the plan decide by what is free."""
-        return None if self.memory is None else from_dict(MemorySettings, self.memory, "memory")
+        """None lets the plan decide by what is free. Other trainers' names are read too, see ``memory/names.py``."""
+        return None if self.memory is None else read_memory(self.memory)
 
     @property
     def config(self) -> RunConfig:
