@@ -120,7 +120,8 @@ def test_inspection_counts_the_model_s_numbers_not_the_file_s(plain, write):
 
 def test_markers_alone_do_not_make_a_file_4_bit(plain, write):
     values, scale = fp8(plain[LAYER + ".weight"])
-    assert open_checkpoint(write({LAYER + ".weight": values, LAYER + ".weight_scale": scale, LAYER + ".comfy_quant": marker({"format": "float8_e4m3fn"})})).flavour == "dev-fp8"
+    marked = {LAYER + ".weight": values, LAYER + ".weight_scale": scale, LAYER + ".comfy_quant": marker({"format": "float8_e4m3fn"})}
+    assert open_checkpoint(write(marked)).flavour == "dev-fp8"
 
 
 def test_scales_are_part_of_what_a_cache_is_keyed_by(plain, write):
