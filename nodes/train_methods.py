@@ -109,12 +109,13 @@ class LTX2ScheduleSettings(io.ComfyNode):
                 _share("schedule_end", "Share of the learning rate at which a falling schedule ends."),
                 io.Int.Input("schedule_restarts", default=0, min=0, max=100, tooltip="How often the cosine schedule begins again at the full rate."),
                 io.Float.Input("schedule_power", default=2.0, min=0.1, max=10.0, step=0.1, tooltip="Of the polynomial schedule: higher falls sooner."),
+                io.Float.Input("divergence_guard", default=0.0, min=0.0, max=100.0, step=0.1, tooltip="Save and stop when a validation loss is more than this many times its best, such as 1.5. 0 is off."),
             ],
         )  # fmt: skip
 
     @classmethod
-    def execute(cls, settings, ema_decay, schedule_end, schedule_restarts, schedule_power) -> io.NodeOutput:
-        return io.NodeOutput(replace(settings, ema_decay=ema_decay, schedule_end=schedule_end, schedule_restarts=schedule_restarts, schedule_power=schedule_power))
+    def execute(cls, settings, **values) -> io.NodeOutput:
+        return io.NodeOutput(replace(settings, **values))
 
 
 class LTX2Tread(io.ComfyNode):

@@ -10,6 +10,7 @@ from torch import nn
 
 from ..cache.dataset import DatasetCache
 from ..checkpoint.adapter import Adapter
+from ..errors import LTX2Error
 from ..models.handle import weight_dtype
 from ..protocols import Interrupted, Reporter, Residency, StopSignal
 from . import measure
@@ -29,7 +30,7 @@ from .state import Checkpointer, Facts, TrainState, check_same_run, tensors_dige
 from .step import EagerEngine, EngineFactory
 from .targets import Targets, choose
 from .tread import resolve_routes
-from .validate import ValidationLoss
+from .validate import ValidationLoss, divergence
 
 
 @dataclass(frozen=True)
@@ -64,8 +65,11 @@ def _steps(session: Session, stop: StopSignal) -> None:
             done = session.step == train.steps
             if done or _due(session.step, train.validate_every):
                 session.validate()
-            if done or _due(session.step, train.checkpoint_every):
+            why = divergence(session.history.validation, train.divergence_guard) if done or _due(session.step, train.validate_every) else None
+            if why or done or _due(session.step, train.checkpoint_every):
                 session.save()
+            if why and not done:
+                raise LTX2Error(f"{why}, so training stopped at step {session.step}; lower the learning rate under a new name, or queue again to go on all the same.")
 
 
 def _result(run: RunConfig, model: nn.Module, cache: DatasetCache, checkpoints: Checkpointer, state: TrainState, name: str) -> TrainResult:

@@ -104,7 +104,8 @@ class TrainSettings:
     bf16 and rounds stochastically; ``adamw_8bit`` keeps moments in 8 bits; ``prodigy`` finds the rate itself, times
     learning_rate, which should be 1; ``adafactor`` and ``lion`` keep about one number less a weight. schedule_end: what
     share of the rate a falling schedule ends at; schedule_restarts: of cosine; schedule_power: of polynomial. ema_decay:
-    of the mean of the weights that is validated and exported, 0 for the weights themselves. audio_weight: of the sound's loss in the sum; 0 means that sound is not trained.
+    of the mean of the weights that is validated and exported, 0 for the weights themselves. divergence_guard: save and stop when a validation loss is more than this many
+    times its best; 0 is off. audio_weight: of the sound's loss in the sum; 0 means that sound is not trained.
     first_frame_probability: chance that a clip's first latent frame is given clean (for image-to-video).
     caption_dropout: chance of the empty prompt. checkpoint_every, validate_every: in steps; 0 means only at the end.
     keep_checkpoints: how many of the newest are kept. gradient_checkpointing: recompute blocks in backward.
@@ -146,6 +147,7 @@ class TrainSettings:
     schedule_restarts: int = 0
     schedule_power: float = 2.0
     ema_decay: float = 0.0
+    divergence_guard: float = 0.0
 
     @property
     def conditions(self) -> tuple[Condition, ...]:
@@ -164,6 +166,8 @@ class TrainSettings:
         check_range("schedule_end", self.schedule_end, 0, 1)
         check_whole("schedule_restarts", self.schedule_restarts, 0)
         check_range("schedule_power", self.schedule_power, 0.1, 10)
+        if self.divergence_guard:
+            check_range("divergence_guard", self.divergence_guard, 1)
         check_range("ema_decay", self.ema_decay, 0, 0.99999)
         check_range("caption_dropout", self.caption_dropout, 0, 1)
         if self.conditioning.frozen_video > 0 and self.audio_weight == 0:

@@ -24,7 +24,7 @@ from .settings import RunConfig, TrainSettings
 
 VERSION = 1
 # Settings that change how long or how often, but no step's result.
-_FREE = ("checkpoint_every", "keep_checkpoints", "validate_every", "validation_clips", "gradient_checkpointing")
+_FREE = ("checkpoint_every", "keep_checkpoints", "validate_every", "validation_clips", "gradient_checkpointing", "divergence_guard")
 
 
 @dataclass(frozen=True)
@@ -141,8 +141,13 @@ def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
 
 
 def check_same_run(saved: Mapping[str, Any], facts: Facts, directory: Path) -> None:
-    """Raises LTX2Error naming the first difference when ``directory`` belongs to another run."""
-    ours, theirs = _flat(json.loads(json.dumps(facts.to_dict()))), _flat(saved)
+    """Raises LTX2Error naming the first difference when ``directory`` belongs to another run.
+
+    A setting that the pack did not have when the run began counts as its default, so that a run outlives an update.
+    """
+    ours = _flat(json.loads(json.dumps(facts.to_dict())))
+    theirs = {**_flat(to_plain({"settings": RunConfig()})), **_flat(saved)}
+    theirs = {k: v for k, v in theirs.items() if k in ours or k in _flat(saved)}
     for key in sorted(ours.keys() | theirs.keys()):
         if ours.get(key) != theirs.get(key):
             name = key.removeprefix("settings.")

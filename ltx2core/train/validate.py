@@ -70,3 +70,14 @@ def validation_loss(
                 audio.append(losses.audio.item())
                 zero_audio.append(zero_a)
     return ValidationLoss(step, _mean(video), _mean(audio), _mean(zero_video), _mean(zero_audio))
+
+
+def divergence(history: Sequence[ValidationLoss], guard: float) -> str | None:
+    """A sentence when the last validation loss of video or sound is more than ``guard`` times its best before; 0 is never."""
+    if not guard or len(history) < 2:
+        return None
+    for name in ("video", "audio"):
+        values = [value for v in history if (value := getattr(v, name)) is not None]
+        if len(values) > 1 and not values[-1] <= guard * min(values[:-1]):
+            return f"The validation loss of {name} rose to {values[-1]:.4f} from {min(values[:-1]):.4f} at best"
+    return None

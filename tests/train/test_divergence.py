@@ -1,0 +1,51 @@
+"""The guard on the validation loss, and runs that outlive an update of the pack."""
+
+import json
+
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+
+from ltx2core.errors import LTX2Error
+from ltx2core.train.loop import train
+from ltx2core.train.settings import LoRASettings, RunConfig, TrainSettings
+from ltx2core.train.validate import ValidationLoss, divergence
+
+
+def losses(*pairs):
+    return [ValidationLoss(i, v, a, 1.0, 1.0) for i, (v, a) in enumerate(pairs)]
+
+
+def test_it_compares_with_the_best_before():
+    assert divergence(losses((1.0, None), (0.5, None), (0.74, None)), 1.5) is None
+    assert "video rose to 0.7600 from 0.5000" in divergence(losses((1.0, None), (0.5, None), (0.76, None)), 1.5)
+    assert "audio" in divergence(losses((1.0, 0.1), (0.9, 0.2)), 1.5)
+    assert divergence(losses((1.0, 0.1), (9.0, 9.0)), 0.0) is None and divergence(losses((1.0, 1.0)), 1.5) is None
+    assert divergence(losses((1.0, None), (float("nan"), None)), 1.5) is not None
+
+
+def test_a_diverging_run_is_saved_and_stopped(model, make_cache, tmp_path, surroundings):
+    settings = TrainSettings(steps=40, warmup=0, learning_rate=3.0, max_grad_norm=0.0, dtype="float32", validate_every=2, validation_clips=1, divergence_guard=1.2)
+    run = RunConfig(LoRASettings(rank=8, targets=("*.ff.net.2", "*.audio_ff.net.2", "proj_out", "audio_proj_out")), settings)
+    with pytest.raises(LTX2Error, match="rose to .* so training stopped at step"):
+        train(run, model, make_cache(tmp_path / "cache"), directory=tmp_path / "run", **surroundings)
+    assert list((tmp_path / "run").glob("state-*.safetensors"))
+
+
+def test_a_run_of_an_older_pack_goes_on(model, make_cache, tmp_path, surroundings):
+    """Its checkpoint knows nothing of settings that came later; they count as their defaults."""
+    cache, settings = make_cache(tmp_path / "cache"), TrainSettings(steps=2, warmup=0, dtype="float32", validation_clips=0)
+    train(RunConfig(LoRASettings(rank=2), settings), model, cache, directory=tmp_path / "run", **surroundings)
+    [path] = (tmp_path / "run").glob("state-*.safetensors")
+    with safe_open(path, framework="pt") as file:
+        meta, tensors = json.loads(file.metadata()["ltx2_run"]), {k: file.get_tensor(k).clone() for k in file.keys()}  # noqa: SIM118
+    for name in ("ema_decay", "rollout", "tread", "crepa"):
+        del meta["facts"]["settings"]["train"][name]
+    save_file(tensors, path, metadata={"ltx2_run": json.dumps(meta)})
+    longer = TrainSettings(steps=3, warmup=0, dtype="float32", validation_clips=0)
+    assert train(RunConfig(LoRASettings(rank=2), longer), model, cache, directory=tmp_path / "run", **surroundings).steps == 3
+    with pytest.raises(LTX2Error, match="ema_decay was 0.0"):
+        other = TrainSettings(steps=3, warmup=0, dtype="float32", validation_clips=0, ema_decay=0.5)
+        train(RunConfig(LoRASettings(rank=2), other), model, cache, directory=tmp_path / "run", **surroundings)
+    assert torch.isfinite(next(iter(tensors.values()))).all()
