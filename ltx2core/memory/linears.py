@@ -36,7 +36,7 @@ class ResultlessLinear(nn.Linear):
 def for_gradients(block: nn.Module, last: Sequence[str] = LAST_LAYERS) -> nn.Module:
     """A copy of ``block`` with the same parameters, for recomputing: its results are wrong, its gradients right.
 
-    The second matrices of both feed-forward nets, a quarter of a block's arithmetic, are left out in forward. A layer that
+    The second matrices of both feed-forward nets, a fifth of a block's arithmetic, are left out in forward. A layer that
     an adapter has wrapped stays, since the adapter's own gradient may read its result.
     """
     twin = copy.deepcopy(block, {id(p): p for p in block.parameters()})
