@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ..errors import LTX2Error
+from ..files import atomic_path
 from .seeds import drawer
 from .spec import CaptionShuffle, DatasetSpec
 from .tables import CaptionTable
@@ -50,6 +51,26 @@ def textfile(path: Path, lines: str = "whole") -> tuple[str, ...]:
     if not captions:
         raise LTX2Error(f"has an empty caption file {sidecar.name}; describe the clip there")
     return captions
+
+
+def write_textfile(path: Path, caption: str) -> Path:
+    """Write the caption file beside the clip ``path``, whole or not at all; returns its path.
+
+    Raises:
+        LTX2Error: no such clip, an empty caption, or a folder that can't be written to.
+    """
+    if not path.is_file():
+        raise LTX2Error(f"There is no clip {path}; check the path before writing its caption.")
+    text = _clean(caption)
+    if not text:
+        raise LTX2Error(f"The caption for {path.name} is empty; describe the clip.")
+    sidecar = path.with_suffix(".txt")
+    try:
+        with atomic_path(sidecar) as temporary:
+            temporary.write_text(text + "\n", encoding="utf-8")
+    except OSError as error:
+        raise LTX2Error(f"The caption {sidecar.name} cannot be written ({error.strerror}); check the folder's permissions and the length of the name.") from error
+    return sidecar
 
 
 def filename(path: Path) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ import json
 import pytest
 from PIL import Image
 
-from ltx2core.data.captions import shuffled
+from ltx2core.data.captions import shuffled, write_textfile
 from ltx2core.data.scan import scan
 from ltx2core.data.spec import CaptionShuffle, DatasetSpec
 from ltx2core.errors import LTX2Error
@@ -39,6 +39,16 @@ def test_unusable_caption_files_are_named(folder):
     (folder / "in" / "c.txt").write_text("Good.", encoding="utf-8")
     found, said = captions(folder)
     assert found == ["Good."] and "a.txt that is not UTF-8" in said and "b.txt of more than a megabyte" in said
+
+
+def test_written_captions_are_read(folder):
+    write_textfile(folder / "a.png", " Ein Hund\nläuft. ")
+    assert captions(folder)[0] == ["Ein Hund läuft."] and [p.name for p in folder.glob("*.txt")] == ["a.txt"]
+    with pytest.raises(LTX2Error, match="The caption for a.png is empty"):
+        write_textfile(folder / "a.png", " \n")
+    with pytest.raises(LTX2Error, match="There is no clip"):
+        write_textfile(folder / "absent.png", "x")
+    assert captions(folder)[0] == ["Ein Hund läuft."]
 
 
 ROWS = [{"file_name": "a.png", "text": "first"}, {"file_name": "b", "text": "second; with more"}, {"file_name": "in/c.png", "text": "third"}]

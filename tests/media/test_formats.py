@@ -129,6 +129,21 @@ def test_depth_alpha_odd_sizes_and_old_codecs(tmp_path, codec, pix_fmt, size, su
     assert frames[:, -8:].float().mean() < 12
 
 
+@pytest.mark.parametrize("curve", [1, 16, 18])
+def test_hdr_is_noticed(tmp_path, curve):
+    with av.open(str(tmp_path / "clip.mp4"), "w") as container:
+        stream = container.add_stream("libx265", rate=25, options={"x265-params": "log-level=none"})
+        stream.width, stream.height, stream.pix_fmt = 128, 96, "yuv420p10le"
+        stream.codec_context.color_trc, stream.codec_context.color_primaries, stream.codec_context.colorspace = curve, 9, 9
+        for _ in range(9):
+            frame = av.VideoFrame(128, 96, "yuv420p10le")
+            frame.color_trc, frame.color_primaries, frame.colorspace = curve, 9, 9
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    assert probe(tmp_path / "clip.mp4").hdr == (curve in (16, 18))
+    assert decode_video(tmp_path / "clip.mp4", frame_rate=25, num_frames=9).shape == (9, 96, 128, 3)
+
+
 @pytest.mark.parametrize(("size", "matrix"), [((1280, 720), 1), ((320, 180), 5)])
 @pytest.mark.parametrize("named", [True, False])
 def test_colours_follow_the_matrix_a_player_takes(tmp_path, size, matrix, named):
