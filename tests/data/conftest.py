@@ -8,20 +8,20 @@ import pytest
 
 
 def write_film(path, seconds, rate=25, sound="stereo", size=(96, 64), beep_every=1.0, scene=None, levels=None):
-    """Grey level 20 + 20 * seconds, a beep of 20 ms at every whole ``beep_every``; ``scene``: seconds a shot, patterns differ."""
+    """Grey level 20 + 35 * seconds (at most 6.5 s), a beep of 20 ms at every whole ``beep_every``; ``scene``: seconds a shot, patterns differ."""
     with av.open(str(path), "w") as container:
         video = container.add_stream("libx264", rate=rate, options={"crf": "2", "preset": "ultrafast"})
         video.width, video.height, video.pix_fmt = *size, "yuv420p"
         audio = container.add_stream("aac", rate=48000, layout=sound) if sound else None
         for i in range(round(seconds * rate)):
-            time = i / rate
-            picture = np.full((size[1], size[0], 3), round(20 + 20 * time), np.uint8)
+            time = float(i / rate)
+            picture = np.full((size[1], size[0], 3), round(20 + 35 * time), np.uint8)
             if scene:
                 shot = int(time / scene + 1e-9)
                 picture = np.random.default_rng(shot).integers(0, 255, (4, 6, 3)).astype(np.uint8).repeat(size[1] // 4, 0).repeat(size[0] // 6, 1)
                 picture = np.roll(picture, i * 2, 1)
             frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
-            frame.pts, frame.time_base = i, Fraction(1, rate)
+            frame.pts, frame.time_base = i, 1 / Fraction(rate)
             container.mux(video.encode(frame))
         container.mux(video.encode(None))
         if audio:
