@@ -5,6 +5,10 @@ import json
 import pytest
 
 from ltx2core.errors import LTX2Error
+from ltx2core.train.conditioning import Condition, ConditioningSettings
+from ltx2core.train.crepa import CrepaSettings
+from ltx2core.train.reflexflow import ReflexFlowSettings
+from ltx2core.train.rollout_settings import RolloutSettings
 from ltx2core.train.settings import LoRASettings, RunConfig, TimestepSettings, TrainSettings
 
 
@@ -49,3 +53,13 @@ def test_bad_values_are_named(kind, name, value):
     with pytest.raises(LTX2Error, match=name) as error:
         kind(**{name: value})
     assert str(error.value).count(". ") == 0 and str(error.value).endswith(".")
+
+
+def test_every_method_survives_json():
+    """As a run file or a checkpoint's facts hold them."""
+    settings = TrainSettings(
+        tread=(TreadRoute(0.5, 0, 1), TreadRoute(0.25, 2, -1)), crepa=CrepaSettings("folder", schedule="cosine"), rollout=RolloutSettings(3, sampler="dpm", order=2),
+        reflexflow=ReflexFlowSettings(2), timesteps=TimestepSettings(offsets=(("*/a/*", -0.5),)), conditioning=ConditioningSettings((Condition("mask", 0.5),)),
+    )  # fmt: skip
+    run = RunConfig(LoRASettings(kind="lokr", factor=4), settings)
+    assert RunConfig.from_dict(json.loads(json.dumps(run.to_dict()))) == run
