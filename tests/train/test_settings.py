@@ -10,6 +10,7 @@ from ltx2core.train.crepa import CrepaSettings
 from ltx2core.train.reflexflow import ReflexFlowSettings
 from ltx2core.train.rollout_settings import RolloutSettings
 from ltx2core.train.settings import LoRASettings, RunConfig, TimestepSettings, TrainSettings
+from ltx2core.train.tread import TreadRoute
 
 
 def test_defaults_are_the_documented_ones():
