@@ -9,7 +9,7 @@ from comfy_api.latest import io
 
 from ..ltx2core.cache.build import build_cache
 from ..ltx2core.data.scan import scan
-from ..ltx2core.data.spec import BUCKET_STRATEGIES, CAPTION_STRATEGIES, DatasetSpec
+from ..ltx2core.data.spec import BUCKET_STRATEGIES, CAPTION_STRATEGIES, CROPS, WINDOWS, DatasetSpec
 from .base import CATEGORY, CacheWire, CheckpointWire, DatasetWire, TextEncoderWire, running
 
 
@@ -46,6 +46,10 @@ class LTX2VideoDataset(io.ComfyNode):
                 io.Combo.Input("bucket_strategy", options=list(BUCKET_STRATEGIES), default="aspect_ratio", tooltip="aspect_ratio keeps each clip's proportions at the area of width x height; fixed crops every clip to width x height."),
                 io.Int.Input("min_frames", default=9, min=1, max=1025, tooltip="Clips with fewer frames at the training rate are left out, and named."),
                 io.Boolean.Input("recursive", default=False, tooltip="Also look into the folders inside."),
+                io.Combo.Input("windows", options=list(WINDOWS), default="first", optional=True, tooltip="What is taken of a clip longer than frames: its beginning, its end, a random piece, or all pieces one after another, each with its own sound."),
+                io.Combo.Input("crop", options=list(CROPS), default="center", optional=True, tooltip="Which part is kept where a clip's proportions do not fit its bucket. random draws once for each clip, by the seed."),
+                io.Boolean.Input("split_scenes", default=False, optional=True, tooltip="Cut long footage where the picture changes suddenly, so that no sample runs across a cut. Costs one look through every clip; the cuts are remembered."),
+                io.String.Input("sound_folder", default="", optional=True, tooltip="A folder of sound files that replace the clips' own sound, matched by file name. Leave empty to use the clips' own."),
             ],
             outputs=[
                 DatasetWire.Output("dataset", tooltip="For Cache Dataset."),
@@ -54,16 +58,19 @@ class LTX2VideoDataset(io.ComfyNode):
         )  # fmt: skip
 
     @classmethod
-    def fingerprint_inputs(cls, folder: str, **kwargs):
+    def fingerprint_inputs(cls, folder: str, sound_folder: str = "", **kwargs):
         from .host.context import host
 
-        return _folder_state(host().paths.input_folder(folder))
+        folders = [folder, sound_folder] if sound_folder.strip() else [folder]
+        return [_folder_state(host().paths.input_folder(f)) for f in folders]
 
     @classmethod
     def execute(cls, folder: str, **settings) -> io.NodeOutput:
         with running() as host:
+            if sound := settings.get("sound_folder", "").strip():
+                settings["sound_folder"] = str(host.paths.input_folder(sound))
             spec = DatasetSpec.from_dict({"folder": str(host.paths.input_folder(folder)), **settings})
-            index = scan(spec, host.reporter)
+            index = scan(spec, host.reporter, host.paths.cache_dir() / "scan.sqlite3")
             lines = [f"{len(index.clips)} clips, {sum(c.has_audio for c in index.clips)} with sound, {len(index.dropped)} left out", *index.messages]
             return io.NodeOutput(index, "\n".join(lines))
 

@@ -8,7 +8,9 @@ from pathlib import Path
 import torch
 
 from ..checkpoint.combined import Checkpoint
-from ..data.scan import Clip, DatasetIndex
+from ..data.clip import Clip
+from ..data.read import reading_facts, source_files
+from ..data.scan import DatasetIndex
 from ..errors import LTX2Error
 from ..protocols import Reporter, Residency, StopSignal
 from ..text.source import TextEncoderSource
@@ -23,23 +25,23 @@ from .text import cache_prompts
 def _keyed(clips: tuple[Clip, ...], checkpoint: Checkpoint, dtype: torch.dtype, ledger: Ledger) -> list[tuple[str, Clip]]:
     vae = f"{checkpoint.fingerprint('video_vae')}:{dtype}"
     audio_vae = checkpoint.fingerprint("audio_vae")
-    return [
-        (
-            latents_key(
-                ledger.digest(Path(c.path)), checkpoint.family.name, vae, audio_vae if c.has_audio else None,
-                c.bucket.width, c.bucket.height, c.bucket.frames, c.start, c.frame_rate,
-            ),
-            c,
-        )
-        for c in clips
-    ]  # fmt: skip
+
+    def key(c: Clip) -> str:
+        digest, *others = (ledger.digest(path) for path in source_files(c))
+        facts = reading_facts(c) | ({"sound": others} if others else {})
+        return latents_key(
+            digest, checkpoint.family.name, vae, audio_vae if c.has_audio else None,
+            c.bucket.width, c.bucket.height, c.bucket.frames, c.start, c.frame_rate, **facts,
+        )  # fmt: skip
+
+    return [(key(c), c) for c in clips]
 
 
 def _record(key: str, clip: Clip, text: Mapping[str, str], repeats: int) -> CachedClip:
     return CachedClip(
         source=Path(clip.path).name, latents=key, text=text[clip.caption], caption=clip.caption,
         width=clip.bucket.width, height=clip.bucket.height, frames=clip.bucket.frames,
-        frame_rate=clip.frame_rate, has_audio=clip.has_audio, repeats=repeats,
+        frame_rate=clip.frame_rate, has_audio=clip.has_audio, repeats=repeats, has_video=clip.has_video,
     )  # fmt: skip
 
 

@@ -31,6 +31,7 @@ class CachedClip:
     frame_rate: float
     has_audio: bool
     repeats: int = 0
+    has_video: bool = True
 
     @property
     def bucket(self) -> str:
@@ -42,7 +43,7 @@ class CachedClip:
 class Sample:
     """One clip's tensors, bfloat16.
 
-    video_latents [128, F', H', W']; audio_latents [8, T, 16] or None for a clip without sound;
+    video_latents [128, F', H', W'], of a sound trained alone zeros [128, F', 1, 1]; audio_latents [8, T, 16] or None for a clip without sound;
     text_video and text_audio [1024, D], after the connectors.
     """
 

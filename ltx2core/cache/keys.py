@@ -15,11 +15,18 @@ def content_key(**facts: object) -> str:
     return hashlib.sha256(blob.encode("utf-8")).hexdigest()
 
 
-def latents_key(source_digest: str, family: str, vae: str, audio_vae: str | None, width: int, height: int, frames: int, start: float, frame_rate: float) -> str:
-    """Key of one clip's latents. ``vae``/``audio_vae`` are weight fingerprints; ``audio_vae`` None when sound is off."""
+def latents_key(
+    source_digest: str, family: str, vae: str, audio_vae: str | None, width: int, height: int, frames: int, start: float, frame_rate: float,
+    **reading: object,
+) -> str:
+    """Key of one clip's latents. ``vae``/``audio_vae`` are weight fingerprints; ``audio_vae`` None when sound is off.
+
+    Args:
+        reading: what else decides how the clip is read (``data.read.reading_facts``); nothing for a plain clip.
+    """
     return content_key(
         kind="latents", source=source_digest, family=family, vae=vae, audio_vae=audio_vae,
-        size=[width, height, frames], start=round(start, 6), frame_rate=round(frame_rate, 6),
+        size=[width, height, frames], start=round(start, 6), frame_rate=round(frame_rate, 6), **reading,
     )  # fmt: skip
 
 

@@ -11,11 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from ..checkpoint.combined import Checkpoint
-from ..data.scan import Clip
+from ..data.clip import Clip
+from ..data.read import read_pictures, read_sound
 from ..errors import LTX2Error
-from ..geometry import audio_latent_length
-from ..media.audio import decode_audio, fit_length
-from ..media.video import decode_video
+from ..geometry import audio_latent_length, latent_frames
 from ..models.audio import SAMPLE_RATE, encode_audio
 from ..models.build import load_audio_vae, load_video_vae
 from ..models.vae_memory import usual_memory
@@ -23,10 +22,12 @@ from ..models.video import encode_video, encode_working_bytes
 from ..protocols import Interrupted, Progress, Reporter, Residency, StopSignal
 from .store import Store
 
+_VIDEO_CHANNELS = 128  # of every LTX-2 video latent
+
 
 @dataclass(frozen=True)
 class Encoders:
-    video: nn.Module
+    video: nn.Module | None
     audio: nn.Module | None
 
 
@@ -35,19 +36,24 @@ def to_pixels(frames: Tensor) -> Tensor:
     return frames.permute(3, 0, 1, 2)[None].float() / 127.5 - 1
 
 
+def _video_latents(clip: Clip, encoders: Encoders, device: torch.device) -> Tensor:
+    """[128, F', H', W']; where sound is trained alone, zeros of the sound's length, one cell a frame."""
+    pixels = read_pictures(clip)
+    if pixels is None:
+        return torch.zeros(_VIDEO_CHANNELS, latent_frames(clip.bucket.frames), 1, 1)
+    if encoders.video is None:
+        raise LTX2Error(f"{Path(clip.path).name} has a picture and no video VAE is loaded; load it.")
+    dtype = next(encoders.video.parameters()).dtype
+    return encode_video(encoders.video, to_pixels(pixels).to(device, dtype), usual_memory(device))[0]
+
+
 def encode_clip(clip: Clip, encoders: Encoders, device: torch.device) -> dict[str, Tensor]:
     """One clip's latents, bfloat16 on the CPU: ``video`` [128, F', H', W'] and, when it has sound, ``audio`` [8, T, 16]."""
-    bucket = clip.bucket
-    frames = decode_video(clip.path, frame_rate=clip.frame_rate, num_frames=bucket.frames, start=clip.start, size=(bucket.width, bucket.height))
-    dtype = next(encoders.video.parameters()).dtype
-    latents = {"video": encode_video(encoders.video, to_pixels(frames).to(device, dtype), usual_memory(device))[0]}
-    if encoders.audio is not None and clip.has_audio:
-        seconds = bucket.frames / clip.frame_rate
-        waveform = decode_audio(clip.path, rate=SAMPLE_RATE, channels=2, start=clip.start, duration=seconds)
-        if waveform is None:
-            raise LTX2Error(f"{Path(clip.path).name} lost its sound while it was read; check the file.")
-        samples = fit_length(waveform, seconds).samples[None].to(device)
-        latents["audio"] = encode_audio(encoders.audio, samples, audio_latent_length(bucket.frames, clip.frame_rate))[0]
+    latents = {"video": _video_latents(clip, encoders, device)}
+    waveform = read_sound(clip, SAMPLE_RATE) if encoders.audio is not None else None
+    if waveform is not None:
+        samples = waveform.samples[None].to(device)
+        latents["audio"] = encode_audio(encoders.audio, samples, audio_latent_length(clip.bucket.frames, clip.frame_rate))[0]
     return {name: tensor.to("cpu", torch.bfloat16) for name, tensor in latents.items()}
 
 
@@ -70,13 +76,15 @@ def cache_latents(
     if not missing:
         return failed
     sound = any(clip.has_audio for clip in missing.values())
-    encoders = Encoders(load_video_vae(checkpoint, dtype=dtype), load_audio_vae(checkpoint, dtype=torch.float32) if sound else None)
-    largest = max((c.bucket for c in missing.values()), key=lambda b: b.width * b.height * b.frames)
-    working = encode_working_bytes(largest.frames, largest.height, largest.width, dtype, usual_memory(residency.device))
+    boxes = [clip.bucket for clip in missing.values() if clip.has_video]
+    encoders = Encoders(load_video_vae(checkpoint, dtype=dtype) if boxes else None, load_audio_vae(checkpoint, dtype=torch.float32) if sound else None)
     with ExitStack() as held:
         held.enter_context(torch.inference_mode(False))
         held.enter_context(torch.no_grad())
-        held.enter_context(residency.use(encoders.video, working))
+        if encoders.video is not None:
+            largest = max(boxes, key=lambda b: b.width * b.height * b.frames)
+            working = encode_working_bytes(largest.frames, largest.height, largest.width, dtype, usual_memory(residency.device))
+            held.enter_context(residency.use(encoders.video, working))
         if encoders.audio is not None:
             held.enter_context(residency.use(encoders.audio))
         for done, (key, clip) in enumerate(missing.items()):

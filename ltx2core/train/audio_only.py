@@ -61,6 +61,17 @@ def without_video(sample: Sample) -> tuple[int, int, int, int]:
     return channels, frames, 1, 1
 
 
+def check_pictures(cache: DatasetCache) -> None:
+    """Clips of sound alone stand beside zero video latents, which must not be learned as a picture.
+
+    Raises:
+        LTX2Error: names the first such clip.
+    """
+    bare = next((c for c in cache.clips if not c.has_video), None)
+    if bare is not None:
+        raise LTX2Error(f"{bare.source} is sound without picture; switch on audio_only, or take sound files out of the dataset.")
+
+
 def check_audio_only(cache: DatasetCache, modules: Sequence[str]) -> None:
     """Raises LTX2Error when a clip has no sound, or a layer would never be reached."""
     silent = [c.source for c in cache.clips if not c.has_audio]

@@ -14,7 +14,7 @@ from ..errors import LTX2Error
 from ..models.handle import weight_dtype
 from ..protocols import Interrupted, Reporter, Residency, StopSignal
 from . import measure
-from .audio_only import check_audio_only
+from .audio_only import check_audio_only, check_pictures
 from .crepa import check_crepa
 from .crepa_part import CrepaPart, make_features
 from .crepa_teacher import TeacherFeatures
@@ -115,6 +115,8 @@ def _check_methods(run: RunConfig, model: nn.Module, cache: DatasetCache, target
         check_crepa(run.train.crepa, layers, spans)
     if run.train.audio_only:
         check_audio_only(cache, targets.modules)
+    else:
+        check_pictures(cache)
 
 
 def train(

@@ -1,0 +1,51 @@
+"""Windows, crops, sound of other files and sound alone reach the cache as they were scanned."""
+
+import pytest
+import torch
+
+from ltx2core.cache.build import build_cache
+from ltx2core.data.scan import scan
+from ltx2core.data.spec import DatasetSpec
+from ltx2core.media.audio import Waveform
+from ltx2core.media.write import write_audio
+
+
+@pytest.fixture
+def build(parts, tmp_path, services, recorder):
+    def run(clips, **values):
+        index = scan(DatasetSpec.from_dict({"folder": str(clips), "width": 96, "height": 64, "frames": 17, **values}))
+        return build_cache(index, *parts, tmp_path / "cache", **services(recorder))
+
+    return run
+
+
+def test_every_way_of_reading_has_entries_of_its_own(build, clips, recorder):
+    plain = build(clips, bucket_strategy="fixed")
+    ways = [build(clips, bucket_strategy="fixed", **v) for v in ({"crop": "corner"}, {"windows": "last"}, {"allow_zero_audio": True})]
+    keys = [{c.latents for c in cache.clips} for cache in (plain, *ways)]
+    # A clip with sound, or cut nowhere, is the same sample in both ways.
+    assert keys[0] != keys[1] and not keys[0] & keys[2] and len(keys[0] - keys[3]) == 1
+    silent = next(i for i, c in enumerate(plain.clips) if not c.has_audio)
+    assert plain[silent].audio_latents is None and ways[2][silent].audio_latents is not None
+    made = recorder.count("latents")
+    assert build(clips, bucket_strategy="fixed", crop="corner").clips == ways[0].clips and recorder.count("latents") == made
+
+
+def test_sound_of_another_folder(build, clips, tmp_path):
+    for path in clips.glob("*.mp4"):
+        write_audio(tmp_path / "sounds" / f"{path.stem}.wav", Waveform(torch.rand(1, 32000) - 0.5, 16000))
+    own, other = build(clips), build(clips, sound_folder=str(tmp_path / "sounds"))
+    assert all(c.has_audio for c in other.clips) and not {c.latents for c in own.clips} & {c.latents for c in other.clips}
+    before = {c.source: c.latents for c in other.clips}
+    write_audio(tmp_path / "sounds" / f"{next(clips.glob('*.mp4')).stem}.wav", Waveform(torch.rand(1, 32000) - 0.5, 16000))
+    after = {c.source: c.latents for c in build(clips, sound_folder=str(tmp_path / "sounds")).clips}
+    assert sum(before[name] != after[name] for name in before) == 1
+
+
+def test_sound_alone(build, tmp_path):
+    write_audio(tmp_path / "sounds" / "voice.wav", Waveform(torch.rand(1, 64000) - 0.5, 16000))
+    cache = build(tmp_path / "sounds", dataset_type="audio", caption_strategy="filename")
+    sample = cache[0]
+    # 3 s of the 4 are 75 frames at 25 a second, cut to 73 = 8 * 9 + 1: ten latent frames, and round(73 / 25 * 25) of sound.
+    assert sample.video_latents.shape == (128, 10, 1, 1) and not sample.video_latents.any()
+    assert sample.audio_latents.shape == (8, 73, 16) and not cache.clips[0].has_video
