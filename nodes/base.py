@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 CATEGORY = "LTX-2"
 
+# For extra_dict of a widget that waits behind "Show advanced"; older hosts know no such argument.
+ADVANCED = {"advanced": True}
+
 CheckpointWire = io.Custom("LTX2_CHECKPOINT")
 TextEncoderWire = io.Custom("LTX2_TEXT_ENCODER")
 ConditioningWire = io.Custom("LTX2_CONDITIONING")

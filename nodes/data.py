@@ -10,7 +10,7 @@ from comfy_api.latest import io
 from ..ltx2core.cache.build import build_cache
 from ..ltx2core.data.scan import scan
 from ..ltx2core.data.spec import BUCKET_STRATEGIES, CAPTION_STRATEGIES, CROPS, WINDOWS, DatasetSpec
-from .base import CATEGORY, CacheWire, CheckpointWire, DatasetWire, TextEncoderWire, running
+from .base import ADVANCED, CATEGORY, CacheWire, CheckpointWire, DatasetWire, TextEncoderWire, running
 
 
 def _folder_state(folder: Path) -> str:
@@ -41,15 +41,15 @@ class LTX2VideoDataset(io.ComfyNode):
                 io.Combo.Input("caption_strategy", options=list(CAPTION_STRATEGIES), default="textfile", tooltip="textfile reads clip.txt beside clip.mp4; filename makes a caption of the name; instanceprompt gives all clips the same caption."),
                 io.String.Input("instance_prompt", default="", tooltip="The caption of every clip when caption_strategy is instanceprompt."),
                 io.String.Input("trigger", default="", tooltip="A word put in front of every caption, by which the LoRA is called later. Leave empty for styles."),
-                io.Int.Input("repeats", default=0, min=0, max=1000, tooltip="Extra passes over this folder in each epoch; 0 is once. Matters only beside other datasets."),
+                io.Int.Input("repeats", default=0, min=0, max=1000, extra_dict=ADVANCED, tooltip="Extra passes over this folder in each epoch; 0 is once. Matters only beside other datasets."),
                 io.Boolean.Input("audio", default=True, tooltip="Train the sound of clips that have it. A clip without sound is trained as picture only, never as silence."),
-                io.Combo.Input("bucket_strategy", options=list(BUCKET_STRATEGIES), default="aspect_ratio", tooltip="aspect_ratio keeps each clip's proportions at the area of width x height; fixed crops every clip to width x height."),
-                io.Int.Input("min_frames", default=9, min=1, max=1025, tooltip="Clips with fewer frames at the training rate are left out, and named."),
-                io.Boolean.Input("recursive", default=False, tooltip="Also look into the folders inside."),
+                io.Combo.Input("bucket_strategy", options=list(BUCKET_STRATEGIES), default="aspect_ratio", extra_dict=ADVANCED, tooltip="aspect_ratio keeps each clip's proportions at the area of width x height; fixed crops every clip to width x height."),
+                io.Int.Input("min_frames", default=9, min=1, max=1025, extra_dict=ADVANCED, tooltip="Clips with fewer frames at the training rate are left out, and named."),
+                io.Boolean.Input("recursive", default=False, extra_dict=ADVANCED, tooltip="Also look into the folders inside."),
                 io.Combo.Input("windows", options=list(WINDOWS), default="first", optional=True, tooltip="What is taken of a clip longer than frames: its beginning, its end, a random piece, or all pieces one after another, each with its own sound."),
-                io.Combo.Input("crop", options=list(CROPS), default="center", optional=True, tooltip="Which part is kept where a clip's proportions do not fit its bucket. random draws once for each clip, by the seed."),
-                io.Boolean.Input("split_scenes", default=False, optional=True, tooltip="Cut long footage where the picture changes suddenly, so that no sample runs across a cut. Costs one look through every clip; the cuts are remembered."),
-                io.String.Input("sound_folder", default="", optional=True, tooltip="A folder of sound files that replace the clips' own sound, matched by file name. Leave empty to use the clips' own."),
+                io.Combo.Input("crop", options=list(CROPS), default="center", optional=True, extra_dict=ADVANCED, tooltip="Which part is kept where a clip's proportions do not fit its bucket. random draws once for each clip, by the seed."),
+                io.Boolean.Input("split_scenes", default=False, optional=True, extra_dict=ADVANCED, tooltip="Cut long footage where the picture changes suddenly, so that no sample runs across a cut. Costs one look through every clip; the cuts are remembered."),
+                io.String.Input("sound_folder", default="", optional=True, extra_dict=ADVANCED, tooltip="A folder of sound files that replace the clips' own sound, matched by file name. Leave empty to use the clips' own."),
             ],
             outputs=[
                 DatasetWire.Output("dataset", tooltip="For Cache Dataset."),

@@ -7,7 +7,7 @@ from comfy_api.latest import io
 from ..ltx2core.sample.modes import image_to_video, sound_to_video, text_to_video
 from ..ltx2core.sample.settings import SAMPLERS, SampleSettings
 from ..ltx2core.sample.sigmas import SCHEDULES
-from .base import CATEGORY, CheckpointWire, ConditioningWire, LatentsWire, running
+from .base import ADVANCED, CATEGORY, CheckpointWire, ConditioningWire, LatentsWire, running
 from .host.media import from_audio, from_images
 
 
@@ -27,7 +27,7 @@ def _inputs(*own: io.Input) -> list[io.Input]:
         io.Float.Input("video_cfg", default=5.0, min=0.0, max=30.0, step=0.1, tooltip="How closely the picture follows the prompt. 5 by default; above 6 colours burn, below 2 video turns dark or noisy. 1 for the distilled adapter."),
         io.Float.Input("audio_cfg", default=5.0, min=0.0, max=30.0, step=0.1, tooltip="The same for the sound. The official pipelines use 3 for the picture and 7 for the sound."),
         io.Combo.Input("schedule", options=list(SCHEDULES), default="dynamic", tooltip="dynamic shifts the noise levels by the clip's size; official takes one size for all, as the official pipelines do; distilled is the list of the distilled adapter, with 8 steps and guidance 1."),
-        io.Combo.Input("sampler", options=list(SAMPLERS), default="euler", tooltip="euler is fast. heun is of second order: more exact, and twice the time a step."),
+        io.Combo.Input("sampler", options=list(SAMPLERS), default="euler", extra_dict=ADVANCED, tooltip="euler is fast. heun is of second order: more exact, and twice the time a step."),
     ]  # fmt: skip
 
 

@@ -14,7 +14,7 @@ from ..ltx2core.memory.training import train_lora
 from ..ltx2core.train.loss_plot import draw_losses
 from ..ltx2core.train.settings import ADAPTER_KINDS, OPTIMIZERS, SCHEDULES, TARGET_PRESETS, LoRASettings, RunConfig, TrainSettings
 from .adapters import WeightedAdapter
-from .base import CATEGORY, AdapterWire, CacheWire, CheckpointWire, LoRASettingsWire, MemoryWire, TrainSettingsWire, running
+from .base import ADVANCED, CATEGORY, AdapterWire, CacheWire, CheckpointWire, LoRASettingsWire, MemoryWire, TrainSettingsWire, running
 from .train_methods import NODES as METHODS
 
 _NAME = re.compile(r"[\w .\-]+(/[\w .\-]+)*")
@@ -31,12 +31,12 @@ class LTX2LoRASettings(io.ComfyNode):
             inputs=[
                 io.Int.Input("rank", default=32, min=1, max=512, tooltip="How much the LoRA can hold. 32 suits most subjects and styles; 16 for a simple one, 64 for many. Memory and file size grow in proportion."),
                 io.Float.Input("alpha", default=32.0, min=0.01, max=1024.0, step=1.0, tooltip="The LoRA acts with alpha / rank. Leave it equal to the rank unless you copy settings from elsewhere."),
-                io.Float.Input("dropout", default=0.0, min=0.0, max=0.9, step=0.01, tooltip="Share of the LoRA's inputs left out at random while training. 0 is usual; 0.1 can help when very few clips are learned by heart."),
+                io.Float.Input("dropout", default=0.0, min=0.0, max=0.9, step=0.01, extra_dict=ADVANCED, tooltip="Share of the LoRA's inputs left out at random while training. 0 is usual; 0.1 can help when very few clips are learned by heart."),
                 io.Combo.Input("targets", options=list(TARGET_PRESETS), default="auto", tooltip="Which layers. auto takes all attention of picture and sound, or the picture's alone when no clip has sound. video and audio train one of them; _ff adds its feed-forward; all_linear is largest."),
-                io.String.Input("patterns", default="", tooltip="Instead of targets: full layer names with *, separated by commas, such as transformer_blocks.*.attn1.to_q. Leave empty to use targets."),
+                io.String.Input("patterns", default="", extra_dict=ADVANCED, tooltip="Instead of targets: full layer names with *, separated by commas, such as transformer_blocks.*.attn1.to_q. Leave empty to use targets."),
                 io.Combo.Input("kind", options=list(ADAPTER_KINDS), default="lora", optional=True, tooltip="lora suits nearly all. dora also learns each row's size, slower. lokr and loha hold more in a small file; for them dropout must be 0."),
-                io.Boolean.Input("rslora", default=False, optional=True, tooltip="Act with alpha / sqrt(rank) instead of alpha / rank, so that high ranks learn as fast as low ones. Lower alpha or the learning rate with it."),
-                io.Int.Input("factor", default=-1, min=-1, max=4096, optional=True, tooltip="Of lokr: the size of its small factor. -1 is the most even split, the smallest file; 4 or 8 hold more."),
+                io.Boolean.Input("rslora", default=False, optional=True, extra_dict=ADVANCED, tooltip="Act with alpha / sqrt(rank) instead of alpha / rank, so that high ranks learn as fast as low ones. Lower alpha or the learning rate with it."),
+                io.Int.Input("factor", default=-1, min=-1, max=4096, optional=True, extra_dict=ADVANCED, tooltip="Of lokr: the size of its small factor. -1 is the most even split, the smallest file; 4 or 8 hold more."),
             ],
             outputs=[LoRASettingsWire.Output("lora", tooltip="For Train LoRA.")],
         )  # fmt: skip
@@ -66,15 +66,15 @@ class LTX2TrainSettings(io.ComfyNode):
                 io.Float.Input("caption_dropout", default=0.0, min=0.0, max=1.0, step=0.05, tooltip="Share of samples trained with the empty prompt. 0.05 to 0.1 helps a style that shall always be there."),
                 io.Combo.Input("optimizer", options=list(OPTIMIZERS), default="adamw", tooltip="adamw keeps float32 copies: exact, 12 bytes a trained weight more. adamw_bf16 keeps all in bf16 with stochastic rounding, for tight memory; adamw_8bit is between. prodigy finds the rate itself: set learning_rate to 1. lion wants a tenth of AdamW's rate."),
                 io.Combo.Input("schedule", options=list(SCHEDULES), default="constant", tooltip="The learning rate after the warm-up: constant, or falling to 0 at the last step."),
-                io.Float.Input("max_grad_norm", default=1.0, min=0.0, max=100.0, step=0.05, tooltip="Longest gradient; longer ones are shortened. 0 switches this off."),
-                io.Int.Input("accumulation", default=1, min=1, max=1024, tooltip="Passes whose gradients are summed before a step: the effect of a larger batch without its memory, at its time."),
-                io.Int.Input("checkpoint_every", default=250, min=0, max=1_000_000, tooltip="Steps between saved states, from which an interrupted run goes on. 0 saves only at the end or when interrupted."),
-                io.Int.Input("validate_every", default=250, min=0, max=1_000_000, tooltip="Steps between validation losses: fixed clips, noise levels and noise, so that learning can be seen. 0 only at the start and the end."),
-                io.Combo.Input("dtype", options=["bf16", "float32", "auto"], default="bf16", tooltip="Type of the trained weights in the forward pass. bf16 is right for real models; float32 for tests on a processor."),
-                io.Boolean.Input("gradient_checkpointing", default=True, tooltip="Compute blocks again in the backward pass instead of keeping them: far less memory, about a third more time."),
-                io.Int.Input("keep_checkpoints", default=3, min=1, max=1000, tooltip="How many of the newest states are kept on disk."),
-                io.Int.Input("validation_clips", default=4, min=0, max=1000, tooltip="Clips in the validation loss; 0 switches it off. Held-out ones when a validation cache is wired, else the first of the training set."),
-                io.Float.Input("weight_decay", default=0.01, min=0.0, max=1.0, step=0.001, tooltip="Pulls trained weights towards 0. 0.01 is usual."),
+                io.Float.Input("max_grad_norm", default=1.0, min=0.0, max=100.0, step=0.05, extra_dict=ADVANCED, tooltip="Longest gradient; longer ones are shortened. 0 switches this off."),
+                io.Int.Input("accumulation", default=1, min=1, max=1024, extra_dict=ADVANCED, tooltip="Passes whose gradients are summed before a step: the effect of a larger batch without its memory, at its time."),
+                io.Int.Input("checkpoint_every", default=250, min=0, max=1_000_000, extra_dict=ADVANCED, tooltip="Steps between saved states, from which an interrupted run goes on. 0 saves only at the end or when interrupted."),
+                io.Int.Input("validate_every", default=250, min=0, max=1_000_000, extra_dict=ADVANCED, tooltip="Steps between validation losses: fixed clips, noise levels and noise, so that learning can be seen. 0 only at the start and the end."),
+                io.Combo.Input("dtype", options=["bf16", "float32", "auto"], default="bf16", extra_dict=ADVANCED, tooltip="Type of the trained weights in the forward pass. bf16 is right for real models; float32 for tests on a processor."),
+                io.Boolean.Input("gradient_checkpointing", default=True, extra_dict=ADVANCED, tooltip="Compute blocks again in the backward pass instead of keeping them: far less memory, about a third more time."),
+                io.Int.Input("keep_checkpoints", default=3, min=1, max=1000, extra_dict=ADVANCED, tooltip="How many of the newest states are kept on disk."),
+                io.Int.Input("validation_clips", default=4, min=0, max=1000, extra_dict=ADVANCED, tooltip="Clips in the validation loss; 0 switches it off. Held-out ones when a validation cache is wired, else the first of the training set."),
+                io.Float.Input("weight_decay", default=0.01, min=0.0, max=1.0, step=0.001, extra_dict=ADVANCED, tooltip="Pulls trained weights towards 0. 0.01 is usual."),
             ],
             outputs=[TrainSettingsWire.Output("settings", tooltip="For Train LoRA.")],
         )  # fmt: skip
