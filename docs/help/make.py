@@ -1,0 +1,70 @@
+"""Makes everything that follows from the nodes' declarations: python docs/help/make.py
+
+Frozen schemas, tables and pictures of the help pages, and the English names and tooltips. Needs a ComfyUI (not started).
+It refuses to freeze a change that breaks saved graphs; what still has to be written by hand is printed.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+PACK = Path(__file__).resolve().parents[2]
+sys.path[:0] = [str(Path(__file__).resolve().parent), str(PACK / "tests" / "host")]
+
+from comfy_python import find_comfyui  # noqa: E402
+from locales import english, flat, in_order_of, read, text  # noqa: E402
+from pages import new_page, with_tables  # noqa: E402
+from picture import draw  # noqa: E402
+from schema_rules import FROZEN, all_breaks, frozen_schemas, live_schemas  # noqa: E402
+
+LANGUAGES = ("ja", "zh")
+PAGES, LOCALES = PACK / "js" / "docs", PACK / "locales"
+
+
+def _write(path: Path, content: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if not path.is_file() or path.read_text(encoding="utf-8") != content:
+        path.write_text(content, encoding="utf-8", newline="\n")
+        print(f"wrote {path.relative_to(PACK).as_posix()}")
+
+
+def write_pages(schemas: list[dict]) -> None:
+    for schema in schemas:
+        page = PAGES / f"{schema['node_id']}.md"
+        words = page.read_text(encoding="utf-8") if page.is_file() else new_page(schema)
+        _write(page, with_tables(words, schema))
+        _write(page.with_suffix(".svg"), draw(schema))
+        if not words.partition("## Example")[2].strip():
+            print(f"to write: the example in {page.relative_to(PACK).as_posix()}")
+
+
+def write_locales(schemas: list[dict]) -> None:
+    names = english(schemas)
+    _write(LOCALES / "en" / "nodeDefs.json", text(names))
+    for language in LANGUAGES:
+        path = LOCALES / language / "nodeDefs.json"
+        have = read(path)
+        _write(path, text(in_order_of(names, have)))
+        for missing in sorted(flat(names).keys() - flat(have).keys()):
+            print(f"to translate: {language} {missing}")
+
+
+def main() -> int:
+    root = find_comfyui()
+    if root is None:
+        print("No ComfyUI was found; set COMFYUI_PATH.")
+        return 1
+    schemas = live_schemas(root)
+    if problems := all_breaks(frozen_schemas(), schemas):
+        print("Saved graphs would break; append widgets instead:", *problems, sep="\n  ")
+        return 1
+    for schema in schemas:
+        _write(FROZEN / f"{schema['node_id']}.json", text(schema))
+    write_pages(schemas)
+    write_locales(schemas)
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
