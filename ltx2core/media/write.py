@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from fractions import Fraction
+from itertools import chain
 from pathlib import Path
 
 import av
@@ -17,7 +19,38 @@ from ..files import atomic_path
 from .audio import Waveform
 
 _BT709, _LIMITED = 1, 1  # ffmpeg's numbers for the HD matrix and for luma in 16..235
-_QUALITY = {"crf": "18", "preset": "veryfast"}
+
+
+@dataclass(frozen=True)
+class _Codec:
+    """How a choice of a person is called by ffmpeg."""
+
+    name: str
+    pixels: str
+    container: str
+    suffix: str
+    options: Mapping[str, str]
+
+
+_CODECS = {
+    "h264": _Codec("libx264", "yuv420p", "mp4", ".mp4", {"crf": "18", "preset": "veryfast"}),
+    # Profile 3 is 422 HQ, what editing programs call "ProRes 422 HQ".
+    "prores": _Codec("prores_ks", "yuv422p10le", "mov", ".mov", {"profile": "3", "vendor": "apl0"}),
+}
+CODECS = tuple(_CODECS)
+# Tags of any name are kept, and the index stands in front: readers of tags look at the first megabytes only.
+_FLAGS = {"movflags": "use_metadata_tags+faststart"}
+
+
+def suffix(codec: str) -> str:
+    """The file name's end for one of CODECS."""
+    return _codec(codec).suffix
+
+
+def _codec(name: str) -> _Codec:
+    if name not in _CODECS:
+        raise LTX2Error(f"The codec {name!r} is not known; choose {' or '.join(_CODECS)}.")
+    return _CODECS[name]
 
 
 def exact_rate(frame_rate: float) -> Fraction:
@@ -27,38 +60,62 @@ def exact_rate(frame_rate: float) -> Fraction:
 
 
 def write_video(
-    path: str | os.PathLike, frames: Tensor, frame_rate: float, waveform: Waveform | None = None, metadata: Mapping[str, str] | None = None
+    path: str | os.PathLike,
+    frames: Tensor | Iterable[np.ndarray],
+    frame_rate: float,
+    waveform: Waveform | None = None,
+    metadata: Mapping[str, str] | None = None,
+    codec: str = "h264",
 ) -> Path:
-    """H.264 (yuv420p) with AAC sound in mp4, atomically.
+    """H.264 (yuv420p, mp4) or ProRes 422 HQ (mov) with AAC sound at the waveform's own rate, atomically.
 
     Args:
-        frames: uint8 [F, H, W, 3], even sides.
+        frames: uint8 [F, H, W, 3], even sides; or pictures [H, W, 3] one after another, so that a long film need not lie in memory.
         waveform: its sound, or None.
-        metadata: container tags; ``comment`` and ``prompt`` survive in mp4.
+        metadata: container tags; any name survives.
+
+    Raises:
+        LTX2Error: no frames, an odd side, or a name whose end does not fit the codec.
     """
-    path = Path(path)
-    with atomic_path(path) as temporary, av.open(str(temporary), "w", format="mp4", options={"movflags": "use_metadata_tags"}) as container:
+    path, kind = Path(path), _codec(codec)
+    if path.suffix.lower() != kind.suffix:
+        raise LTX2Error(f"{path.name} cannot hold {codec}; let the name end in {kind.suffix}.")
+    pictures = _pictures(frames)
+    first = next(pictures, None)
+    if first is None:
+        raise LTX2Error(f"{path.name} would have no frames; give at least one.")
+    if first.shape[0] % 2 or first.shape[1] % 2:
+        raise LTX2Error(f"Frames of {first.shape[1]}x{first.shape[0]} cannot be written: both sides must be even; crop one line.")
+    with atomic_path(path) as temporary, av.open(str(temporary), "w", format=kind.container, options=_FLAGS) as container:
         container.metadata.update(metadata or {})
-        rate = exact_rate(frame_rate)
-        video = container.add_stream("libx264", rate=rate, options=_QUALITY)
-        video.height, video.width, video.pix_fmt = frames.shape[1], frames.shape[2], "yuv420p"
-        # Named, because players guess the colours of files that don't.
-        video.codec_context.colorspace = video.codec_context.color_primaries = video.codec_context.color_trc = _BT709
-        video.codec_context.color_range = _LIMITED
+        video = _add_picture(container, kind, exact_rate(frame_rate), first)
         audio = None
         if waveform is not None and waveform.samples.shape[-1]:
             audio = container.add_stream("aac", rate=waveform.rate, layout="mono" if waveform.samples.shape[0] == 1 else "stereo")
-        for picture in frames.cpu().numpy():
-            container.mux(video.encode(_coloured(picture)))
+        for picture in chain((first,), pictures):
+            container.mux(video.encode(_coloured(picture, kind.pixels)))
         container.mux(video.encode(None))
         if audio is not None:
             _write_sound(container, audio, waveform)
     return path
 
 
-def _coloured(picture: np.ndarray) -> av.VideoFrame:
+def _pictures(frames: Tensor | Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+    return iter(frames.cpu().numpy()) if isinstance(frames, Tensor) else iter(frames)
+
+
+def _add_picture(container: av.container.OutputContainer, kind: _Codec, rate: Fraction, first: np.ndarray) -> av.VideoStream:
+    video = container.add_stream(kind.name, rate=rate, options=dict(kind.options))
+    video.height, video.width, video.pix_fmt = first.shape[0], first.shape[1], kind.pixels
+    # Named, because players guess the colours of files that don't.
+    video.codec_context.colorspace = video.codec_context.color_primaries = video.codec_context.color_trc = _BT709
+    video.codec_context.color_range = _LIMITED
+    return video
+
+
+def _coloured(picture: np.ndarray, pixels: str) -> av.VideoFrame:
     frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
-    frame = frame.reformat(format="yuv420p", dst_colorspace=_BT709)
+    frame = frame.reformat(format=pixels, dst_colorspace=_BT709)
     frame.colorspace, frame.color_range = _BT709, _LIMITED
     return frame
 

@@ -9,10 +9,10 @@ from .settings import SampleSettings
 
 
 def make_noise(settings: SampleSettings) -> tuple[Tensor, Tensor]:
-    """(video [B, 128, F', H', W'], audio [B, 8, T, 16]) float32 on the CPU; sample i has seed ``seed + i``."""
+    """(video [B, 128, F', H', W'], audio [B, 8, T, 16]) float32 on the CPU; one seed a sample."""
     video, audio = [], []
-    for i in range(settings.batch):
-        generator = torch.Generator().manual_seed(settings.seed + i)
+    for seed in settings.sample_seeds:
+        generator = torch.Generator().manual_seed(seed)
         video.append(torch.randn(1, 128, *settings.latent_size, generator=generator))
         audio.append(torch.randn(1, 8, settings.audio_length, 16, generator=generator))
     return torch.cat(video), torch.cat(audio)
