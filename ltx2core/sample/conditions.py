@@ -77,13 +77,23 @@ def video_state(settings: SampleSettings, noise: Tensor, keyframes: tuple[Keyfra
     return noised(pack_video(clean), pack_video(noise), pack_video(mask), coords)
 
 
-def audio_state(noise: Tensor, held: Tensor | None = None) -> State:
-    """noise [B, 8, T, 16]; ``held`` sound of the same length stays clean."""
+def audio_state(noise: Tensor, held: Tensor | None = None, beginning: Tensor | None = None) -> State:
+    """noise [B, 8, T, 16]; ``held`` sound of the same length stays clean, ``beginning`` [1, 8, t, 16] stays in front of what is made.
+
+    Raises:
+        LTX2Error: a sound of another length, or a beginning that leaves nothing to make.
+    """
     coords = audio_coords(noise.shape[0], noise.shape[2], noise.device)
-    if held is None:
-        tokens = pack_audio(noise)
-        return noised(torch.zeros_like(tokens), tokens, torch.ones_like(tokens[..., :1]), coords)
-    if held.shape[2] != noise.shape[2]:
-        raise LTX2Error(f"The given sound has {held.shape[2]} latent frames, the clip needs {noise.shape[2]}; encode it at the clip's length.")
-    clean = pack_audio(held.to(noise).expand_as(noise))
-    return noised(clean, pack_audio(noise), torch.zeros_like(clean[..., :1]), coords, held=True)
+    if held is not None:
+        if held.shape[2] != noise.shape[2]:
+            raise LTX2Error(f"The given sound has {held.shape[2]} latent frames, the clip needs {noise.shape[2]}; encode it at the clip's length.")
+        clean = pack_audio(held.to(noise).expand_as(noise))
+        return noised(clean, pack_audio(noise), torch.zeros_like(clean[..., :1]), coords, held=True)
+    clean, tokens = torch.zeros_like(noise), pack_audio(noise)
+    mask = torch.ones_like(tokens[..., :1])
+    if beginning is not None:
+        if beginning.shape[2] >= noise.shape[2]:
+            raise LTX2Error(f"The sound of the beginning has {beginning.shape[2]} latent frames and the clip {noise.shape[2]}; ask for a longer clip.")
+        clean[:, :, : beginning.shape[2]] = beginning.to(noise)
+        mask[:, : beginning.shape[2]] = 0
+    return noised(pack_audio(clean), tokens, mask, coords)

@@ -39,21 +39,13 @@ def _memory(tiled: bool | None, device: torch.device) -> VaeMemory:
 
 @torch.no_grad()
 def decode(latents: Latents, models: Models, *, residency: Residency, reporter: Reporter | None = None, tiled: bool | None = None) -> list[Clip]:
-    """One clip a sample; its sound is that of ``latents.sound`` where the video was made for one.
+    """One clip a sample; its sound or its pictures are those that were given where the other was made for them.
 
     Args:
         tiled: in tiles streamed in time, the least memory; False: all at once; None: streamed in time on a card, without seams.
     """
-    vae = models.component("video_vae")
-    memory = _memory(tiled, residency.device)
-    frames, height, width = (pixel_frames(latents.video.shape[2]), latents.video.shape[3] * 32, latents.video.shape[4] * 32)
-    working = decode_working_bytes(frames, height, width, models.dtype, memory)
-    pictures = []
-    with residency.use(vae, working):
-        for sample in latents.video:
-            pictures.append(to_frames(decode_video_latents(vae, sample[None].to(residency.device), memory=memory)[0]))
-            if reporter is not None:
-                reporter.progress(Progress("decode", len(pictures), len(latents.video)))
+    frames = pixel_frames(latents.video.shape[2])
+    pictures = [latents.pictures] * len(latents.video) if latents.pictures is not None else _pictures(latents, models, residency, reporter, tiled)
     seconds = frames / latents.frame_rate
     if latents.sound is not None:
         return [Clip(p, fit_length(latents.sound, seconds), latents.frame_rate) for p in pictures]
@@ -61,3 +53,16 @@ def decode(latents: Latents, models: Models, *, residency: Residency, reporter: 
     with residency.use(audio_vae), residency.use(vocoder):
         samples = decode_audio_latents(audio_vae, vocoder, latents.audio.to(residency.device)).cpu()
     return [Clip(p, fit_length(Waveform(s, OUTPUT_RATE), seconds), latents.frame_rate) for p, s in zip(pictures, samples, strict=True)]
+
+
+def _pictures(latents: Latents, models: Models, residency: Residency, reporter: Reporter | None, tiled: bool | None) -> list[Tensor]:
+    vae = models.component("video_vae")
+    memory = _memory(tiled, residency.device)
+    frames, height, width = (pixel_frames(latents.video.shape[2]), latents.video.shape[3] * 32, latents.video.shape[4] * 32)
+    pictures = []
+    with residency.use(vae, decode_working_bytes(frames, height, width, models.dtype, memory)):
+        for sample in latents.video:
+            pictures.append(to_frames(decode_video_latents(vae, sample[None].to(residency.device), memory=memory)[0]))
+            if reporter is not None:
+                reporter.progress(Progress("decode", len(pictures), len(latents.video)))
+    return pictures

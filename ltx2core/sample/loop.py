@@ -22,13 +22,15 @@ from .settings import SampleSettings
 class Latents:
     """What the wire LTX2_LATENTS carries: video [B, 128, F', H', W'], audio [B, 8, T, 16], normalised, float32.
 
-    ``sound`` is the sound that the video was made for (S2V), to be heard in place of the decoded one.
+    ``sound`` is the sound that the video was made for (S2V), to be heard in place of the decoded one; ``pictures`` uint8
+    [F, H, W, 3] the video that the sound was made for, to be seen in place of the decoded one.
     """
 
     video: Tensor
     audio: Tensor
     frame_rate: float
     sound: object | None = None
+    pictures: Tensor | None = None
 
 
 class _ValueOnly:

@@ -1,23 +1,18 @@
-"""Text, picture or sound to video."""
+"""Text, pictures, sound or video to video and sound."""
 
 from __future__ import annotations
 
-import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
 from ..errors import LTX2Error
-from ..media.audio import Waveform, fit_length, resample
-from ..media.video import cover
-from ..models.audio import SAMPLE_RATE, encode_audio
+from ..media.audio import Waveform
 from ..models.handle import Models
-from ..models.vae_memory import usual_memory
-from ..models.video import encode_video, encode_working_bytes
 from ..protocols import Reporter, Residency, StopSignal
 from ..text.features import TextFeatures
 from .adapters import applied
 from .conditions import Keyframe, State, audio_state, video_state
+from .given import Given, Picture, check_strength, cover_frames, encode_beginning, encode_pictures, encode_sound, fitted, latent_index
 from .guidance import warnings
 from .loop import Denoiser, Latents, run_loop, to_latents
 from .noise import make_noise
@@ -34,7 +29,7 @@ def _features(features: TextFeatures, models: Models, device: torch.device) -> T
 
 def _run(
     models: Models, settings: SampleSettings, positive: TextFeatures, negative: TextFeatures | None, video: State, audio: State,
-    *, residency: Residency, reporter: Reporter, stop: StopSignal, sound: Waveform | None = None,
+    *, residency: Residency, reporter: Reporter, stop: StopSignal, sound: Waveform | None = None, pictures: Tensor | None = None,
 ) -> Latents:  # fmt: skip
     for text in warnings(settings.guidance()[0], settings.schedule == "distilled"):
         reporter.message(text, "warning")
@@ -51,7 +46,7 @@ def _run(
         sigmas = schedule(settings.schedule, settings.steps, settings.tokens)
         video, audio = run_loop(denoiser, video, audio, sigmas, sampler=settings.sampler, reporter=reporter, stop=stop)
     latents = to_latents(settings, video, audio, sound)
-    return Latents(latents.video.cpu(), latents.audio.cpu(), latents.frame_rate, latents.sound)
+    return Latents(latents.video.cpu(), latents.audio.cpu(), latents.frame_rate, latents.sound, pictures)
 
 
 def _snapped(settings: SampleSettings, reporter: Reporter) -> SampleSettings:
@@ -65,51 +60,56 @@ def _noise(settings: SampleSettings, device: torch.device) -> tuple[Tensor, Tens
     return tuple(n.to(device) for n in make_noise(settings))
 
 
-def encode_pictures(models: Models, frames: Tensor, settings: SampleSettings, residency: Residency) -> Tensor:
-    """Latents [1, 128, F', H', W'] float32 of uint8 [F, H, W, 3] of any size: covered and cropped to the settings' size."""
-    size = (settings.width, settings.height)
-    fitted = [torch.from_numpy(np.array(cover(Image.fromarray(f.numpy()), size))) for f in frames.cpu()]
-    pixels = torch.stack(fitted).permute(3, 0, 1, 2)[None].float() / 127.5 - 1
-    vae, memory = models.component("video_vae"), usual_memory(residency.device)
-    with torch.no_grad(), residency.use(vae, encode_working_bytes(len(fitted), size[1], size[0], models.dtype, memory)):
-        return encode_video(vae, pixels.to(residency.device), memory).float()
+def make(models: Models, settings: SampleSettings, positive: TextFeatures, negative: TextFeatures | None = None, given: Given = Given(), **services) -> Latents:  # noqa: B008
+    """Video and sound of a prompt and of what is given. ``services``: residency, reporter, stop.
+
+    Raises:
+        LTX2Error: sizes that would become 0, things given that do not suit the clip, an adapter that does not fit.
+        Interrupted: a person asked to stop.
+    """
+    reporter, residency = services["reporter"], services["residency"]
+    settings = fitted(given, _snapped(settings, reporter), reporter)
+    noise, audio_noise = _noise(settings, residency.device)
+    if given.video is not None:
+        pictures = cover_frames(given.video[: settings.frames], (settings.width, settings.height))
+        held = encode_pictures(models, pictures, settings, residency)
+        return _run(models, settings, positive, negative, video_state(settings, noise, held=held), audio_state(audio_noise), pictures=pictures, **services)
+    keyframes, sound_start = _keyframes(models, settings, given, reporter, residency)
+    sound = given.sound_latents if given.sound is None else encode_sound(models, given.sound, settings, residency)
+    states = video_state(settings, noise, keyframes), audio_state(audio_noise, sound, sound_start)
+    return _run(models, settings, positive, negative, *states, sound=given.sound, **services)
 
 
-def encode_sound(models: Models, sound: Waveform, settings: SampleSettings, residency: Residency) -> Tensor:
-    """Latents [1, 8, T, 16] float32 of the first seconds of ``sound``, as long as the clip."""
-    samples = fit_length(resample(sound, SAMPLE_RATE), settings.frames / settings.frame_rate).samples[None]
-    vae = models.component("audio_vae")
-    with torch.no_grad(), residency.use(vae):
-        return encode_audio(vae, samples.to(residency.device), settings.audio_length).float()
+def _keyframes(
+    models: Models, settings: SampleSettings, given: Given, reporter: Reporter, residency: Residency
+) -> tuple[tuple[Keyframe, ...], Tensor | None]:
+    """What the picture is to keep, and the latents of the sound that it begins with."""
+    keyframes, sound = [], None
+    if given.beginning is not None:
+        latents, sound = encode_beginning(models, given.beginning, settings, reporter, residency)
+        keyframes.append(Keyframe(latents))
+    if given.first_latents is not None:
+        keyframes.append(Keyframe(given.first_latents))
+    for picture in given.pictures:
+        index = latent_index(picture.frame, settings)
+        if any(k.index <= index < k.index + k.latents.shape[2] for k in keyframes):
+            raise LTX2Error(f"Two pictures are given for latent frame {index}; put them at least 8 frames apart, and after the beginning.")
+        keyframes.append(Keyframe(encode_pictures(models, picture.image[:1], settings, residency), index, check_strength(picture.strength)))
+    return tuple(keyframes), sound
 
 
 def text_to_video(models: Models, settings: SampleSettings, positive: TextFeatures, negative: TextFeatures | None = None, **services) -> Latents:
-    """Video and sound of a prompt. ``services``: residency, reporter, stop.
-
-    Raises:
-        LTX2Error: sizes that would become 0, an adapter that does not fit.
-        Interrupted: a person asked to stop.
-    """
-    settings = _snapped(settings, services["reporter"])
-    noise, audio_noise = _noise(settings, services["residency"].device)
-    return _run(models, settings, positive, negative, video_state(settings, noise), audio_state(audio_noise), **services)
+    """Video and sound of a prompt alone."""
+    return make(models, settings, positive, negative, **services)
 
 
 def image_to_video(
     models: Models, settings: SampleSettings, image: Tensor, positive: TextFeatures, negative: TextFeatures | None = None, *, strength: float = 1.0, **services
 ) -> Latents:
     """The same, beginning with ``image``, uint8 [1, H, W, 3] of any size; ``strength`` 1 keeps it exactly."""
-    settings = _snapped(settings, services["reporter"])
-    noise, audio_noise = _noise(settings, services["residency"].device)
-    first = Keyframe(encode_pictures(models, image[:1], settings, services["residency"]), 0, strength)
-    return _run(models, settings, positive, negative, video_state(settings, noise, (first,)), audio_state(audio_noise), **services)
+    return make(models, settings, positive, negative, Given((Picture(image, 0, strength),)), **services)
 
 
 def sound_to_video(models: Models, settings: SampleSettings, sound: Waveform, positive: TextFeatures, negative: TextFeatures | None = None, **services) -> Latents:
     """A video for ``sound``, which is held clean at sigma 0 and is the result's own sound."""
-    settings = _snapped(settings, services["reporter"])
-    if sound.seconds < settings.frames / settings.frame_rate:
-        services["reporter"].message(f"The sound lasts {sound.seconds:.2f} s, the video {settings.frames / settings.frame_rate:.2f} s; silence follows it.", "warning")
-    noise, audio_noise = _noise(settings, services["residency"].device)
-    held = encode_sound(models, sound, settings, services["residency"])
-    return _run(models, settings, positive, negative, video_state(settings, noise), audio_state(audio_noise, held), sound=sound, **services)
+    return make(models, settings, positive, negative, Given(sound=sound), **services)
