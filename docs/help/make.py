@@ -13,9 +13,9 @@ PACK = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(Path(__file__).resolve().parent), str(PACK / "tests" / "host")]
 
 from comfy_python import find_comfyui  # noqa: E402
-from locales import english, flat, in_order_of, read, text  # noqa: E402
-from pages import new_page, with_tables  # noqa: E402
-from picture import draw  # noqa: E402
+from help_pages import new_page, with_tables  # noqa: E402
+from node_names import english, flat, in_order_of, read, text  # noqa: E402
+from node_picture import draw  # noqa: E402
 from schema_rules import FROZEN, all_breaks, frozen_schemas, live_schemas  # noqa: E402
 
 LANGUAGES = ("ja", "zh")
