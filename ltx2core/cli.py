@@ -7,6 +7,7 @@ import json
 import sys
 from pathlib import Path
 
+from .commands import adapter
 from .errors import LTX2Error
 from .protocols import Interrupted
 
@@ -100,6 +101,7 @@ def parser() -> argparse.ArgumentParser:
     tiny = commands.add_parser("tiny", help="write tiny models in the real layout, for tests and tries")
     tiny.add_argument("folder")
     tiny.set_defaults(do=_tiny)
+    adapter.add(commands)
     return main
 
 

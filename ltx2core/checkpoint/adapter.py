@@ -1,7 +1,7 @@
 """Adapter files: read in the original, diffusers and kohya namings, written in the one that every reader agrees on.
 
-Written: ``diffusion_model.<original module>.<tensor>`` with alpha/rank multiplied into one factor and no ``.alpha``
-keys, because some readers ignore alpha and others take it as rank (measured).
+Written by default: ``diffusion_model.<original module>.<tensor>`` with alpha/rank multiplied into one factor and no
+``.alpha`` keys, because some readers ignore alpha and others take it as rank (measured).
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
 from pathlib import Path
 
 import torch
@@ -21,16 +20,10 @@ from torch import Tensor
 
 from ..errors import LTX2Error
 from ..files import atomic_path, sort_header
+from .adapter_family import family_of
 from .adapter_layers import NAMES, Layer, LoRALayer, alpha_rank, from_tensors, is_whole
+from .adapter_names import NAMINGS, WRITERS, module_name, split_key
 from .header import CheckpointError, Header, read_header
-from .modules import linear_modules, to_diffusers, to_original
-
-PREFIX = "diffusion_model."
-# More blocks than any member of the family has; the table is names only.
-_MOST_LAYERS = 64
-# Other names of a LoRA's two matrices.
-_ALIASES = {"lora_down.weight": "lora_A.weight", "lora_A.default.weight": "lora_A.weight", "lora_up.weight": "lora_B.weight", "lora_B.default.weight": "lora_B.weight"}
-_ENDINGS = {**{n: n for n in NAMES}, **_ALIASES, "alpha": "alpha"}
 
 
 @dataclass(frozen=True)
@@ -58,12 +51,37 @@ class Adapter:
         return {f"{m}.{k}": t for m, layer in self.layers.items() for k, t in layer.tensors().items()}
 
 
-def save_adapter(path: str | os.PathLike, adapter: Adapter, dtype: torch.dtype = torch.bfloat16) -> Path:
-    """Write ``adapter`` in ComfyUI's and Lightricks' naming, atomically."""
+def _with_alphas(adapter: Adapter, state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Kohya's readers take a missing alpha for 1 or for the rank; equal to the rank it means a scale of 1 to all."""
+    alphas = {}
+    for module, layer in adapter.layers.items():
+        rank = alpha_rank({name: tuple(t.shape) for name, t in layer.tensors().items()})
+        if rank is not None:
+            alphas[WRITERS["kohya"](module, "alpha")] = torch.tensor(float(rank))
+    return {**state, **alphas}
+
+
+def _check_naming(adapter: Adapter, naming: str) -> None:
+    if naming not in NAMINGS:
+        raise LTX2Error(f"The naming {naming!r} is not known; choose one of {', '.join(NAMINGS)}.")
+    other = next((type(layer).__name__.removesuffix("Layer") for layer in adapter.layers.values() if not isinstance(layer, LoRALayer)), None)
+    if naming == "diffusers" and other:
+        raise LTX2Error(f"diffusers reads plain LoRAs only and {adapter.name} is a {other}; choose the naming original or kohya, or resize it to a LoRA first.")
+
+
+def save_adapter(path: str | os.PathLike, adapter: Adapter, dtype: torch.dtype = torch.bfloat16, naming: str = "original") -> Path:
+    """Write ``adapter`` atomically; ``original`` is ComfyUI's and Lightricks' naming.
+
+    Raises:
+        LTX2Error: a naming that is not known, or that cannot hold this kind of adapter.
+    """
     path = Path(path)
-    tensors = ((f"{PREFIX}{to_original(m)}.{k}", t) for m, layer in adapter.layers.items() for k, t in layer.tensors().items())
-    state = {name: tensor.detach().to("cpu", dtype).contiguous() for name, tensor in tensors}
-    metadata = {"format": "pt", **adapter.metadata}
+    _check_naming(adapter, naming)
+    state = {WRITERS[naming](m, k): t.detach().to("cpu", dtype).contiguous() for m, layer in adapter.layers.items() for k, t in layer.tensors().items()}
+    if naming == "kohya":
+        state = _with_alphas(adapter, state)
+    # The scale is folded in, so what another writer said about alpha no longer holds.
+    metadata = {"format": "pt", **{k: v for k, v in adapter.metadata.items() if k != "lora_adapter_metadata"}}
     if adapter.family:
         metadata["ltx2_family"] = adapter.family
     with atomic_path(path) as temporary:
@@ -72,34 +90,7 @@ def save_adapter(path: str | os.PathLike, adapter: Adapter, dtype: torch.dtype =
     return path
 
 
-def _split(key: str) -> tuple[str, str] | None:
-    """(module part, tensor's name) of a key; None for a key that is no part of an adapter."""
-    for ending, name in _ENDINGS.items():
-        if key.endswith("." + ending):
-            return key.removesuffix("." + ending), name
-    return None
-
-
-@lru_cache(maxsize=1)
-def _kohya_names() -> Mapping[str, str]:
-    """Underscored names, of original and diffusers spelling, to diffusers modules."""
-    names = {}
-    for module in linear_modules(_MOST_LAYERS):
-        ours = to_diffusers(module)
-        names[module.replace(".", "_")] = names[ours.replace(".", "_")] = ours
-    return names
-
-
-def module_name(raw: str) -> str | None:
-    """Diffusers module name of a module as any of the three namings writes it; None when no naming fits."""
-    if raw.startswith("lora_unet_"):
-        return _kohya_names().get(raw.removeprefix("lora_unet_"))
-    for prefix in (PREFIX, "model.diffusion_model.", "transformer.", "base_model.model."):
-        raw = raw.removeprefix(prefix)
-    return to_diffusers(raw)
-
-
-def _metadata_scale(metadata: Mapping[str, str]) -> dict[str, float] | None:
+def stored_scale(metadata: Mapping[str, str]) -> dict | None:
     """alpha/rank as diffusers and peft store it beside the tensors; None when absent."""
     blob = metadata.get("lora_adapter_metadata")
     if not blob:
@@ -111,22 +102,28 @@ def _metadata_scale(metadata: Mapping[str, str]) -> dict[str, float] | None:
     return config if {"r", "lora_alpha"} <= config.keys() else None
 
 
-def _scale(metadata: dict | None, alpha: float | None, rank: int | None) -> float:
+def _stored_alpha(stored: Mapping, module: str) -> float:
+    """peft's alpha of a module: of the pattern that its name ends with, else the common one."""
+    patterns = stored.get("alpha_pattern") or {}
+    return next((a for name, a in patterns.items() if module == name or module.endswith("." + name)), stored["lora_alpha"])
+
+
+def _scale(stored: Mapping | None, module: str, alpha: float | None, rank: int | None) -> float:
     if rank is None:
         return 1.0
     if alpha is not None:
         return alpha / rank
-    if metadata is None:
+    if stored is None:
         return 1.0
-    return metadata["lora_alpha"] / (math.sqrt(rank) if metadata.get("use_rslora") else rank)
+    return _stored_alpha(stored, module) / (math.sqrt(rank) if stored.get("use_rslora") else rank)
 
 
-def _parts(header: Header) -> dict[str, dict[str, str]]:
+def parts_of(header: Header) -> dict[str, dict[str, str]]:
     """Module -> {tensor's name: key}. Raises LTX2Error unless every key belongs to a layer."""
     parts: dict[str, dict[str, str]] = {}
     strange = []
     for key in header.tensors:
-        split = _split(key)
+        split = split_key(key)
         module = module_name(split[0]) if split else None
         if module is None:
             strange.append(key)
@@ -150,23 +147,33 @@ def _check_shapes(header: Header, module: str, shapes: Mapping[str, tuple[int, .
             raise LTX2Error(f"{header.path.name}: layer {module} has matrices {shapes[b]} and {shapes[a]} that do not fit; save it again.")
 
 
-def load_adapter(path: str | os.PathLike, family: str = "2.0") -> Adapter:
+def _check_family(header: Header, family: str | None) -> str | None:
+    """What the adapter was made for, None when the file does not say. Raises LTX2Error when it is not ``family``."""
+    found = family_of(header)
+    if found and family and found.name != family:
+        raise LTX2Error(
+            f"{header.path.name} was trained for LTX-2 {found.name} (by {found.said_by}); this model is LTX-2 {family}. Choose an adapter for {family}."
+        )
+    return found.name if found else None
+
+
+def load_adapter(path: str | os.PathLike, family: str | None = "2.0") -> Adapter:
     """Read a LoRA, DoRA, LoKr or LoHa file of any of the three namings, alpha folded into one factor.
+
+    ``family`` None takes an adapter of any.
 
     Raises:
         LTX2Error: not an adapter, of another family, or a layer that is not this model's; says which.
     """
     header = read_header(path)
-    made_for = header.metadata.get("ltx2_family")
-    if made_for and made_for != family:
-        raise LTX2Error(f"{header.path.name} was trained for LTX-2 {made_for}; this model is LTX-2 {family}. Choose an adapter for {family}.")
-    stored = _metadata_scale(header.metadata)
+    made_for = _check_family(header, family)
+    stored = stored_scale(header.metadata)
     layers = {}
     with torch.inference_mode(False), safe_open(header.path, framework="pt") as file:
-        for module, keys in _parts(header).items():
+        for module, keys in parts_of(header).items():
             tensors = {name: file.get_tensor(key).clone() for name, key in keys.items()}
             alpha = float(tensors.pop("alpha")) if "alpha" in tensors else None
             shapes = {name: tuple(t.shape) for name, t in tensors.items()}
             _check_shapes(header, module, shapes)
-            layers[module] = from_tensors(tensors, _scale(stored, alpha, alpha_rank(shapes)))
+            layers[module] = from_tensors(tensors, _scale(stored, module, alpha, alpha_rank(shapes)))
     return Adapter(header.path.stem, layers, made_for, dict(header.metadata))

@@ -209,3 +209,12 @@ def alpha_rank(shapes: Mapping[str, tuple[int, ...]]) -> int | None:
         if name in shapes:
             return shapes[name][axis]
     return None
+
+
+def kind_of(shapes: Mapping[str, tuple[int, ...]]) -> tuple[str, int]:
+    """(LoRA, DoRA, LoKr or LoHa; rank) of a layer's tensors by their shapes; ``is_whole`` must hold."""
+    if "lora_A.weight" in shapes:
+        return "DoRA" if "dora_scale" in shapes else "LoRA", shapes["lora_A.weight"][0]
+    if "hada_w1_b" in shapes:
+        return "LoHa", shapes["hada_w1_b"][0]
+    return "LoKr", shapes["lokr_w2_b"][0] if "lokr_w2_b" in shapes else min(shapes["lokr_w2"])
