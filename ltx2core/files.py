@@ -25,22 +25,38 @@ def atomic_path(path: Path) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
     try:
-        yield temporary
-        sync(temporary)
-        os.replace(temporary, path)
-    except (OSError, SafetensorError) as error:
-        if is_disk_full(error):
-            raise LTX2Error(f"The disk is full: {path} could not be written; free some space and queue again, earlier files are untouched.") from error
-        raise
+        with full_disk_said(path):
+            yield temporary
+            sync(temporary)
+            os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
 
 
+@contextmanager
+def full_disk_said(path: Path) -> Iterator[None]:
+    """Turns the system's errors of a full disk into one sentence.
+
+    Raises:
+        LTX2Error: the disk or the person's share of it is full.
+    """
+    try:
+        yield
+    except (OSError, SafetensorError) as error:
+        if is_disk_full(error):
+            raise LTX2Error(f"The disk is full: {path} could not be written; free some space and queue again, earlier files are untouched.") from error
+        raise
+
+
+# No space left, and a person's share used up.
+_FULL = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}
+
+
 def is_disk_full(error: Exception) -> bool:
-    """Whether ``error`` says so; safetensors puts the system's number into its text (28 on POSIX, 112 on Windows)."""
+    """Whether ``error`` says so; safetensors puts the system's number into its text (28 and 122 on Linux, 112 on Windows)."""
     if isinstance(error, OSError):
-        return error.errno == errno.ENOSPC
-    return "os error 28" in str(error) or "os error 112" in str(error)
+        return error.errno in _FULL
+    return any(f"os error {number})" in str(error) for number in (*_FULL, 112))
 
 
 def sync(path: Path) -> None:

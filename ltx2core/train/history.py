@@ -6,7 +6,7 @@ import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from ..files import atomic_path
+from ..files import atomic_path, full_disk_said
 from .validate import ValidationLoss
 
 
@@ -67,7 +67,8 @@ class History:
         return sorted(rows, key=lambda row: row["step"])
 
     def add(self, *records: StepRecord | ValidationLoss) -> None:
-        with self.path.open("a", encoding="utf-8") as file:
+        """Raises LTX2Error when the disk is full."""
+        with full_disk_said(self.path), self.path.open("a", encoding="utf-8") as file:
             for record in records:
                 is_step = isinstance(record, StepRecord)
                 (self.steps if is_step else self.validation).append(record)

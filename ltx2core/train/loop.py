@@ -1,4 +1,4 @@
-"""A whole run: prepare, step, log, validate, save; stop and go on."""
+"""A whole run: check, prepare, train, hand over; stop and go on."""
 
 from __future__ import annotations
 
@@ -10,32 +10,36 @@ from torch import nn
 
 from ..cache.dataset import DatasetCache
 from ..checkpoint.adapter import Adapter
-from ..errors import LTX2Error
 from ..models.handle import weight_dtype
-from ..protocols import Interrupted, Reporter, Residency, StopSignal
+from ..protocols import Reporter, Residency, StopSignal
 from . import measure
-from .audio_only import check_audio_only, check_pictures
-from .crepa import check_crepa
+from .controls import Controls
 from .crepa_part import CrepaPart, make_features
 from .crepa_teacher import TeacherFeatures
 from .data import RunData
-from .feed import Feed
 from .history import History
 from .lora import adapter_from_state, injected
 from .objective import Objective
+from .prepare import check_methods, own_tensors
+from .previews import Preview
 from .reference import References
+from .resume import starting_state
+from .retention import Retention
 from .session import Session
 from .settings import RunConfig
-from .state import Checkpointer, Facts, TrainState, check_same_run, tensors_digest
+from .state import Checkpointer, Facts, TrainState, tensors_digest
 from .step import EagerEngine, EngineFactory
+from .steps import Outside, run_steps
 from .targets import Targets, choose
-from .tread import resolve_routes
-from .validate import ValidationLoss, divergence
+from .trackers import open_trackers
+from .validate import ValidationLoss
 
 
 @dataclass(frozen=True)
 class TrainResult:
-    """adapter: float32, scale folded in; adapter_state_path: the last checkpoint; seconds: of all parts of the run."""
+    """adapter: float32, scale folded in; adapter_state_path: the last checkpoint; steps: those done, fewer than the run's
+    when it was ended before; seconds: of all parts of the run.
+    """
 
     adapter: Adapter
     adapter_state_path: Path
@@ -46,98 +50,77 @@ class TrainResult:
     validation: tuple[ValidationLoss, ...]
 
 
-def _due(step: int, every: int) -> bool:
-    return every > 0 and step % every == 0
+@dataclass(frozen=True)
+class _Work:
+    """One run: what is trained, on what, with what, and where it is kept."""
+
+    run: RunConfig
+    model: nn.Module
+    data: RunData
+    checkpoints: Checkpointer
+    facts: Facts
+    name: str
+    adapter: Adapter | None
+    engine: EngineFactory
+    vae: nn.Module | None
+    residency: Residency
+    reporter: Reporter
+    outside: Outside
+    working_bytes: int
+
+    @property
+    def targets(self) -> Targets:
+        return choose(self.run.lora.targets, len(self.model.transformer_blocks), self.data.cache.has_audio, self.run.train.audio_only)
+
+    def result(self, state: TrainState) -> TrainResult:
+        exported = state.part("ema" if self.run.train.ema_decay else "adapter")
+        adapter = adapter_from_state(exported, self.run.lora, self.name, self.data.cache.family, self.model)
+        scale = self.data.check(self.run.train.conditioning)
+        if scale is not None:
+            adapter = replace(adapter, metadata={**adapter.metadata, **scale.metadata})
+        history = History.open(self.checkpoints.directory / "metrics.jsonl", state.step)
+        return TrainResult(adapter, self.checkpoints.path(state.step), state.step, history, state.seconds, state.peak_bytes, tuple(history.validation))
 
 
-def _steps(session: Session, stop: StopSignal) -> None:
-    """Train to the end, or save and raise Interrupted when asked to stop."""
-    train = session.run.train
-    first = session.step * train.accumulation
-    if session.step == 0:
-        session.validate()
-    with Feed(session.data, session.sampler, train, session.dtype, first, session.device.type == "cuda") as feed:
-        while session.step < train.steps:
-            if stop.requested():
-                session.save()
-                raise Interrupted(f"Training stopped at step {session.step} of {train.steps}; its state is saved, queue again to go on.")
-            session.advance(feed)
-            done = session.step == train.steps
-            if done or _due(session.step, train.validate_every):
-                session.validate()
-            why = divergence(session.history.validation, train.divergence_guard) if done or _due(session.step, train.validate_every) else None
-            if why or done or _due(session.step, train.checkpoint_every):
-                session.save()
-            if why and not done:
-                raise LTX2Error(f"{why}, so training stopped at step {session.step}; lower the learning rate under a new name, or queue again to go on all the same.")
-
-
-def _result(run: RunConfig, model: nn.Module, cache: DatasetCache, checkpoints: Checkpointer, state: TrainState, name: str) -> TrainResult:
-    adapter = adapter_from_state(state.part("ema" if run.train.ema_decay else "adapter"), run.lora, name, cache.family, model)
-    history = History.open(checkpoints.directory / "metrics.jsonl", state.step)
-    return TrainResult(adapter, checkpoints.path(state.step), state.step, history, state.seconds, state.peak_bytes, tuple(history.validation))
-
-
-def _own(model: nn.Module) -> None:
-    """Tensors made in inference mode can't take part in autograd: replace them by copies."""
-    for module in model.modules():
-        for name, parameter in module._parameters.items():
-            if parameter is not None and parameter.is_inference():
-                module._parameters[name] = nn.Parameter(parameter.clone(), requires_grad=False)
-        for name, buffer in module._buffers.items():
-            if buffer is not None and buffer.is_inference():
-                module._buffers[name] = buffer.clone()
-
-
-def _train(run: RunConfig, model: nn.Module, data: RunData, targets: Targets, checkpoints: Checkpointer, facts: Facts, state: TrainState | None,
-           residency: Residency, reporter: Reporter, stop: StopSignal, adapter: Adapter | None, engine: EngineFactory, working_bytes: int) -> None:  # fmt: skip
-    device = residency.device
+def _train(work: _Work, targets: Targets, state: TrainState | None, last: int) -> None:
+    run, model, device = work.run, work.model, work.residency.device
     devices = [device.index or 0] if device.type == "cuda" else []
-    _own(model)
-    with residency.use(model, working_bytes), torch.random.fork_rng(devices=devices):
+    own_tensors(model)
+    with work.residency.use(model, work.working_bytes), torch.random.fork_rng(devices=devices):
         measure.reset_peak(device)
         dtype = model.proj_in.weight.dtype if run.train.dtype == "auto" else weight_dtype(run.train.dtype, device)
         with injected(model, run.lora, targets.modules, run.train.seed, dtype) as lora:
-            if adapter is not None:
-                lora.load(adapter)
-            crepa = None if data.teacher is None else CrepaPart(run.train, model, data, device)
+            if work.adapter is not None:
+                lora.load(work.adapter)
+            crepa = None if work.data.teacher is None else CrepaPart(run.train, model, work.data, device)
             objective = replace(Objective.of(run.train), crepa=crepa.term if crepa else None)
-            step = engine(model, objective, device, run.train.gradient_checkpointing)
-            session = Session(run, lora, data, step, crepa, device, checkpoints, facts, state, reporter)
-            _steps(session, stop)
+            engine = work.engine(model, objective, device, run.train.gradient_checkpointing)
+            with open_trackers(run, work.checkpoints.directory, work.name, 0 if state is None else state.step) as trackers:
+                session = Session(run, lora, work.data, engine, crepa, device, work.checkpoints, work.facts, state, work.reporter, trackers)
+                run_steps(session, work.outside, last)
 
 
-def _check_methods(run: RunConfig, model: nn.Module, cache: DatasetCache, targets: Targets) -> None:
-    """Raises LTX2Error when a method does not fit the model, the clips or the layers."""
-    layers = len(model.transformer_blocks)
-    spans = resolve_routes(run.train.tread, layers)
-    if run.train.crepa is not None:
-        check_crepa(run.train.crepa, layers, spans)
-    if run.train.audio_only:
-        check_audio_only(cache, targets.modules)
-    else:
-        check_pictures(cache)
+def _go(work: _Work, last: int) -> TrainResult:
+    """From where the run begins to step ``last``, or to where a person ended it."""
+    state = starting_state(work.checkpoints, work.run.train.resume, work.facts, work.reporter)
+    if state is None or state.step < last:
+        targets, steps = work.targets, work.run.train.steps
+        check_methods(work.run, work.model, work.data.training, targets)
+        work.reporter.message(targets.message if state is None else f"The run goes on at step {state.step} of {steps}.")
+        if work.data.teacher is not None:
+            make_features(work.data, work.vae, work.residency, work.reporter, work.outside.stop)
+        _train(work, targets, state, last)
+        state, _ = work.checkpoints.newest()
+    return work.result(state)
 
 
 def train(
-    run: RunConfig,
-    model: nn.Module,
-    cache: DatasetCache,
-    *,
-    directory: Path,
-    residency: Residency,
-    reporter: Reporter,
-    stop: StopSignal,
-    base: str = "",
-    name: str = "adapter",
-    validation: DatasetCache | None = None,
-    references: References | None = None,
-    regularisation: DatasetCache | None = None,
-    vae: nn.Module | None = None,
-    adapter: Adapter | None = None,
-    engine: EngineFactory = EagerEngine,
-    working_bytes: int = 0,
-) -> TrainResult:
+    run: RunConfig, model: nn.Module, cache: DatasetCache, *, directory: Path, residency: Residency, reporter: Reporter, stop: StopSignal,
+    base: str = "", name: str = "adapter", validation: DatasetCache | None = None, references: References | None = None,
+    regularisation: DatasetCache | None = None, vae: nn.Module | None = None, adapter: Adapter | None = None,
+    engine: EngineFactory = EagerEngine, working_bytes: int = 0, controls: Controls | None = None, preview: Preview | None = None,
+    until: int | None = None,
+) -> TrainResult:  # fmt: skip
     """Train a LoRA on ``cache``; called again with the same ``directory`` it goes on, and a finished run is returned at once.
 
     Args:
@@ -152,30 +135,19 @@ def train(
         adapter: to continue from; its rank and kind must be the run's.
         engine: how a step is run; see :class:`~ltx2core.train.step.Engine`.
         working_bytes: memory to keep free on the device beside the base weights.
+        controls: pause, save and stop from another thread.
+        preview: called every ``preview_every`` steps, at step 0 and at the end.
+        until: end at this step, counted from the run's beginning, with the state saved; None for the run's own end.
 
     Raises:
-        Interrupted: ``stop`` was set; the state is saved.
+        Interrupted: ``stop`` was set; the state is saved. Its subclass Paused: see ``controls.with_pauses``.
         LTX2Error: the folder holds another run, a full disk, a loss that is not finite, no clips.
     """
     teacher = None if run.train.crepa is None else TeacherFeatures(cache.root, run.train.crepa)
     data = RunData(cache, validation, references, regularisation, teacher)
+    data.check(run.train.conditioning)
     facts = Facts.of(run, cache.digest, base, start=tensors_digest(adapter.state()) if adapter else "", **data.facts())
-    scale = data.check(run.train.conditioning)
-    checkpoints = Checkpointer(directory, run.train.keep_checkpoints)
+    checkpoints = Checkpointer(directory, Retention(run.train.keep_checkpoints, run.train.keep_every))
+    work = _Work(run, model, data, checkpoints, facts, name, adapter, engine, vae, residency, reporter, Outside(stop, controls, preview), working_bytes)
     with torch.inference_mode(False), torch.enable_grad():
-        checkpoints.clean()
-        state, messages = checkpoints.newest()
-        for text in messages:
-            reporter.message(text, "warning")
-        if state is not None:
-            check_same_run(state.facts, facts, directory)
-        if state is None or state.step < run.train.steps:
-            targets = choose(run.lora.targets, len(model.transformer_blocks), cache.has_audio, run.train.audio_only)
-            _check_methods(run, model, data.training, targets)
-            reporter.message(targets.message if state is None else f"The run goes on at step {state.step} of {run.train.steps}.")
-            if teacher is not None:
-                make_features(data, vae, residency, reporter, stop)
-            _train(run, model, data, targets, checkpoints, facts, state, residency, reporter, stop, adapter, engine, working_bytes)
-            state, _ = checkpoints.newest()
-        result = _result(run, model, cache, checkpoints, state, name)
-        return result if scale is None else replace(result, adapter=replace(result.adapter, metadata={**result.adapter.metadata, **scale.metadata}))
+        return _go(work, run.train.steps if until is None else min(until, run.train.steps))

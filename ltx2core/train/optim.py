@@ -59,6 +59,10 @@ class Optimizer(Protocol):
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None: ...
 
+    def movable(self) -> list[Tensor]:
+        """State that may lie elsewhere between two steps: tensors of their own memory, which no parameter shares."""
+        ...
+
 
 def clip_norm(gradient: Tensor, limit: float) -> Tensor:
     """Scale the float32 ``gradient`` in place so that its norm is at most ``limit`` (0: only measure). Returns the norm before."""
@@ -120,6 +124,9 @@ class MasterCopy:
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         copy_into(self.state_dict(), state)
+
+    def movable(self) -> list[Tensor]:
+        return [t for t in self.tensors().values() if t.ndim]
 
 
 class MasterAdamW(MasterCopy):
@@ -184,6 +191,9 @@ class StochasticAdamW:
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         copy_into(self.state_dict(), state)
+
+    def movable(self) -> list[Tensor]:
+        return [self._mean, self._square]
 
 
 def make_optimizer(parameters: Iterable[nn.Parameter], settings: TrainSettings) -> Optimizer:

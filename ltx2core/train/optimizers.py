@@ -136,6 +136,9 @@ class EightBitAdamW:
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         copy_into(self.state_dict(), state)
 
+    def movable(self) -> list[Tensor]:
+        return []  # small, and made of tensors inside tensors
+
 
 def _can_compile(device: torch.device) -> bool:
     """torchao compiles its step; without Triton (Windows, CPU) the same arithmetic runs op by op."""

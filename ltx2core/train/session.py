@@ -31,6 +31,7 @@ from .settings import RunConfig
 from .sigma_buckets import NAMES, BucketSums
 from .state import Checkpointer, Facts, TrainState
 from .step import Engine
+from .trackers import Trackers
 from .validate import validation_loss
 
 # Steps between two reads of the losses on an accelerator: each read waits for the device.
@@ -41,15 +42,15 @@ class Session:
     """``lora`` is inside the model, ``crepa`` inside the engine's objective; ``state`` is where to go on, None at the start."""
 
     def __init__(self, run: RunConfig, lora: InjectedLoRA, data: RunData, engine: Engine, crepa: CrepaPart | None,
-                 device: torch.device, checkpoints: Checkpointer, facts: Facts, state: TrainState | None, reporter: Reporter):  # fmt: skip
+                 device: torch.device, checkpoints: Checkpointer, facts: Facts, state: TrainState | None, reporter: Reporter, trackers: Trackers):  # fmt: skip
         self.run, self.lora, self.data, self.engine, self.device = run, lora, data, engine, device
-        self.checkpoints, self.facts, self.reporter = checkpoints, facts, reporter
+        self.checkpoints, self.facts, self.reporter, self.trackers = checkpoints, facts, reporter, trackers
         self.optimizer = make_optimizer(lora.parameters.values(), run.train)
         self.crepa = crepa
         self.ema = Ema(lora.parameters, run.train.ema_decay) if run.train.ema_decay else None
         self.sampler = BucketSampler(data.training, run.train.batch_size, run.train.seed)
         self.objective = Objective.of(run.train)
-        self.step, self.seconds, self.peak = 0, 0.0, 0
+        self.step, self.seconds, self.peak, self.origin = 0, 0.0, 0, ""
         if state is not None:
             self._restore(state)
         self.sampler_state = self.sampler.state_dict()
@@ -74,7 +75,7 @@ class Session:
         if self.crepa is not None:
             self.crepa.load_state_dict(state.part("crepa"))
         self.sampler.load_state_dict(state.sampler)
-        self.step, self.seconds, self.peak = state.step, state.seconds, state.peak_bytes
+        self.step, self.seconds, self.peak, self.origin = state.step, state.seconds, state.peak_bytes, state.origin
 
     def save(self) -> Path:
         self.read_losses()
@@ -85,7 +86,7 @@ class Session:
         now = time.monotonic()
         self.seconds, self._started = self.seconds + now - self._started, now
         self.peak = max(self.peak, measure.peak_bytes(self.device))
-        return self.checkpoints.save(TrainState(self.step, tensors, self.sampler_state, self.facts.to_dict(), self.seconds, self.peak))
+        return self.checkpoints.save(TrainState(self.step, tensors, self.sampler_state, self.facts.to_dict(), self.seconds, self.peak, self.origin))
 
     def validate(self) -> None:
         if not self.run.train.validation_clips:
@@ -98,6 +99,7 @@ class Session:
                                     self.data.references)  # fmt: skip
         model.train(training)
         self.history.add(found)
+        self.trackers.log(found.step, {"validation/video": found.video, "validation/audio": found.audio})
         parts = [f"{name} {value:.4f}" for name, value in (("video", found.video), ("sound", found.audio)) if value is not None]
         self.reporter.message(f"Validation loss at step {self.step}: {', '.join(parts)}.")
 
@@ -167,6 +169,8 @@ class Session:
                 self.crepa.threshold.update(score)
         self._unread.clear()
         self.history.add(*records)
+        for record in records:
+            self.trackers.log(record.step, _scalars(record))
         last = records[-1]
         metrics = {"loss": last.loss, "rate": last.rate, "gradient_norm": last.gradient_norm}
         metrics |= {name: value for name, value in (("video", last.video), ("audio", last.audio)) if value is not None}
@@ -174,6 +178,14 @@ class Session:
         for name, values in (("video", last.video_by_sigma), ("audio", last.audio_by_sigma)):
             metrics |= {f"{name} sigma{edge}": value for edge, value in zip(NAMES, values, strict=True) if value is not None}
         self.reporter.progress(Progress("train", last.step, self.run.train.steps, metrics=metrics))
+
+
+def _scalars(record: StepRecord) -> dict[str, float | None]:
+    """A step's numbers under the names that trackers show."""
+    values = {f"train/{n}": getattr(record, n) for n in ("loss", "video", "audio", "gradient_norm", "rate")} | {"train/crepa": record.alignment}
+    for stream, losses in (("video", record.video_by_sigma), ("audio", record.audio_by_sigma)):
+        values |= {f"train/{stream}_sigma{edge}": value for edge, value in zip(NAMES, losses, strict=True)}
+    return values
 
 
 def _by_sigma(values: Sequence[float]) -> tuple[tuple[float | None, ...], ...]:

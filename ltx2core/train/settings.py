@@ -15,6 +15,7 @@ from .conditioning import Condition, ConditioningSettings
 from .reflexflow import ReflexFlowSettings
 from .crepa import CrepaSettings
 from .rollout_settings import RolloutSettings
+from .tracking_settings import TrackingSettings
 from .tread import TreadRoute
 
 TARGET_PRESETS = ("auto", "video", "video_ff", "audio", "audio_ff", "cross_modal", "audio_video", "all_linear", "audio_only", "ic")
@@ -108,7 +109,10 @@ class TrainSettings:
     times its best; 0 is off. audio_weight: of the sound's loss in the sum; 0 means that sound is not trained.
     first_frame_probability: chance that a clip's first latent frame is given clean (for image-to-video).
     caption_dropout: chance of the empty prompt. checkpoint_every, validate_every: in steps; 0 means only at the end.
-    keep_checkpoints: how many of the newest are kept. gradient_checkpointing: recompute blocks in backward.
+    keep_checkpoints: how many of the newest are kept; keep_every: those at multiples of so many steps are kept too, 0 for
+    none. resume: ``auto`` goes on where the run was, ``new`` begins anew and sets earlier checkpoints aside, a path names
+    the checkpoint to begin from. preview_every: steps between previews, 0 for none. tracking: who else is told.
+    gradient_checkpointing: recompute blocks in backward.
     dtype: of the weights and the adapter; auto is the model's own. conditioning: what else is given clean.
     audio_only: the video branch is not computed. tread: routes of video tokens around blocks, see ``tread.py``.
     rollout: scheduled sampling. reflexflow: its loss terms, None for off. crepa: None for off.
@@ -148,6 +152,10 @@ class TrainSettings:
     schedule_power: float = 2.0
     ema_decay: float = 0.0
     divergence_guard: float = 0.0
+    keep_every: int = 0
+    resume: str = "auto"
+    preview_every: int = 0
+    tracking: TrackingSettings = field(default_factory=TrackingSettings)
 
     @property
     def conditions(self) -> tuple[Condition, ...]:
@@ -157,10 +165,12 @@ class TrainSettings:
 
     def __post_init__(self) -> None:
         for name, low in (("steps", 1), ("warmup", 0), ("batch_size", 1), ("accumulation", 1), ("seed", 0), ("checkpoint_every", 0),
-                          ("keep_checkpoints", 1), ("validate_every", 0), ("validation_clips", 0)):  # fmt: skip
+                          ("keep_checkpoints", 1), ("keep_every", 0), ("validate_every", 0), ("validation_clips", 0), ("preview_every", 0)):  # fmt: skip
             check_whole(name, getattr(self, name), low)
         for name in ("learning_rate", "max_grad_norm", "weight_decay", "audio_weight"):
             check_range(name, getattr(self, name), 0)
+        if not isinstance(self.resume, str) or not self.resume.strip():
+            raise LTX2Error("resume is empty; give auto, new, or the path of a checkpoint.")
         check_range("huber_c", self.huber_c, 1e-6)
         check_range("first_frame_probability", self.first_frame_probability, 0, 1)
         check_range("schedule_end", self.schedule_end, 0, 1)

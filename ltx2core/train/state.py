@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +20,15 @@ from torch import Tensor
 from ..errors import LTX2Error
 from ..files import atomic_path
 from ..strict import to_plain
+from .retention import Retention
 from .settings import RunConfig, TrainSettings
 
 VERSION = 1
 # Settings that change how long or how often, but no step's result.
-_FREE = ("checkpoint_every", "keep_checkpoints", "validate_every", "validation_clips", "gradient_checkpointing", "divergence_guard")
+_FREE = (
+    "checkpoint_every", "keep_checkpoints", "keep_every", "validate_every", "validation_clips", "gradient_checkpointing", "divergence_guard",
+    "preview_every", "resume", "tracking",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -68,7 +72,10 @@ def _steps_are_free(settings: TrainSettings) -> bool:
 
 @dataclass(frozen=True)
 class TrainState:
-    """step: optimizer steps done. tensors: "adapter.…" and "optimizer.…". sampler: its state. seconds: of training so far."""
+    """step: optimizer steps done. tensors: "adapter.…" and "optimizer.…". sampler: its state. seconds: of training so far.
+
+    origin: the checkpoint elsewhere that the run was begun from, "" for none.
+    """
 
     step: int
     tensors: Mapping[str, Tensor]
@@ -76,6 +83,10 @@ class TrainState:
     facts: Mapping[str, Any]
     seconds: float = 0.0
     peak_bytes: int = 0
+    origin: str = ""
+
+    def begun_at(self, origin: str) -> TrainState:
+        return replace(self, origin=origin)
 
     def part(self, prefix: str) -> dict[str, Tensor]:
         return {k.removeprefix(prefix + "."): t for k, t in self.tensors.items() if k.startswith(prefix + ".")}
@@ -83,26 +94,30 @@ class TrainState:
 
 @dataclass(frozen=True)
 class Checkpointer:
-    """Checkpoints ``state-<step>.safetensors`` in ``directory``; the newest ``keep`` stay."""
+    """Checkpoints ``state-<step>.safetensors`` in ``directory``; those that ``retention`` says stay."""
 
     directory: Path
-    keep: int = 3
+    retention: Retention = Retention()
 
     def path(self, step: int) -> Path:
         return self.directory / f"state-{step:08d}.safetensors"
 
     def paths(self) -> list[Path]:
         """Newest first."""
-        return sorted(self.directory.glob("state-*.safetensors"), reverse=True)
+        return sorted((p for p in self.directory.glob("state-*.safetensors") if p.stem.removeprefix("state-").isdigit()), reverse=True)
+
+    @staticmethod
+    def step_of(path: Path) -> int:
+        return int(path.stem.removeprefix("state-"))
 
     def save(self, state: TrainState) -> Path:
         """Raises LTX2Error on a full disk; checkpoints that were there stay as they were."""
         tensors = {k: t.detach().to("cpu").contiguous() for k, t in state.tensors.items()}
-        meta = {"version": VERSION, "step": state.step, "sampler": state.sampler, "facts": state.facts, "seconds": state.seconds, "peak_bytes": state.peak_bytes}
+        meta = {"version": VERSION, "step": state.step, "sampler": state.sampler, "facts": state.facts, "seconds": state.seconds, "peak_bytes": state.peak_bytes, "origin": state.origin}
         with atomic_path(self.path(state.step)) as temporary:
             save_file(tensors, temporary, metadata={"ltx2_run": json.dumps(meta)})
-        for old in self.paths()[self.keep :]:
-            old.unlink()
+        for step in self.retention.dropped(self.step_of(p) for p in self.paths()):
+            self.path(step).unlink()
         return self.path(state.step)
 
     def clean(self) -> None:
@@ -129,7 +144,7 @@ def load_state(path: Path) -> TrainState:
             tensors = {k: file.get_tensor(k).clone() for k in file.keys()}  # noqa: SIM118
         if meta["version"] != VERSION:
             raise LTX2Error(f"The checkpoint {path.name} was written by another version of this pack; start a new run in another folder.")
-        return TrainState(meta["step"], tensors, meta["sampler"], meta["facts"], meta["seconds"], meta["peak_bytes"])
+        return TrainState(meta["step"], tensors, meta["sampler"], meta["facts"], meta["seconds"], meta["peak_bytes"], meta.get("origin", ""))
     except (SafetensorError, OSError, ValueError, KeyError) as error:
         raise LTX2Error(f"The checkpoint {path} is damaged ({error}).") from error
 

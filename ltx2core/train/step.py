@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -103,6 +104,10 @@ class Engine(Protocol):
         """Velocities of picture and sound, float32 [B, N, C] on the device, without gradient and routes."""
         ...
 
+    def plain_blocks(self) -> AbstractContextManager[None]:
+        """Inside, the model's blocks can be called as they are, with their weights and the adapter: for sampling."""
+        ...
+
 
 # Called once, after the adapter is injected and the model lies on the device.
 EngineFactory = Callable[[nn.Module, Objective, torch.device, bool], Engine]
@@ -126,3 +131,6 @@ class EagerEngine:
 
     def predict(self, inputs: StepInputs) -> tuple[Tensor, Tensor]:
         return velocities(self._model, inputs.to(self._device), self._objective, run_block)
+
+    def plain_blocks(self) -> AbstractContextManager[None]:
+        return nullcontext()

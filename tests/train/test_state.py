@@ -7,6 +7,7 @@ import torch
 
 from ltx2core.errors import LTX2Error
 from ltx2core.train import state as module
+from ltx2core.train.retention import Retention
 from ltx2core.train.settings import LoRASettings, RunConfig, TrainSettings
 from ltx2core.train.state import Checkpointer, Facts, TrainState, load_state
 
@@ -31,13 +32,13 @@ def test_what_is_saved_comes_back(tmp_path):
 
 def test_retention(tmp_path):
     for step in range(6):
-        Checkpointer(tmp_path, keep=2).save(make(step))
+        Checkpointer(tmp_path, Retention(2)).save(make(step))
     assert [load_state(p).step for p in Checkpointer(tmp_path).paths()] == [5, 4]
 
 
 def test_a_full_disk_loses_nothing(tmp_path, monkeypatch):
     """The system says so in the middle of the write; half the bytes are there."""
-    checkpoints = Checkpointer(tmp_path, keep=1)
+    checkpoints = Checkpointer(tmp_path, Retention(1))
     checkpoints.save(make(1))
 
     def full(tensors, path, metadata):

@@ -1,0 +1,94 @@
+"""The loop between two steps: train, validate, save, preview; hear what a person asks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..errors import LTX2Error
+from ..protocols import Interrupted, StopSignal
+from .controls import Controls, Paused
+from .feed import Feed
+from .previews import Preview, run_preview
+from .session import Session
+from .settings import TrainSettings
+from .validate import divergence
+
+
+@dataclass(frozen=True)
+class Outside:
+    """What acts on a run from outside. ``controls`` and ``preview``: None for none."""
+
+    stop: StopSignal
+    controls: Controls | None = None
+    preview: Preview | None = None
+
+
+def _due(step: int, every: int) -> bool:
+    return every > 0 and step % every == 0
+
+
+def _heard(session: Session, outside: Outside, last: int) -> bool:
+    """Honour what was asked for since the last step; True to end here.
+
+    Raises:
+        Interrupted: the stop signal was set. Paused: a pause was asked for. The state is saved for both.
+    """
+    if outside.stop.requested():
+        session.save()
+        raise Interrupted(f"Training stopped at step {session.step} of {last}; its state is saved, queue again to go on.")
+    controls = outside.controls
+    if controls is None:
+        return False
+    if controls.stop_requested():
+        controls.announce("stopping")
+        session.save()
+        session.reporter.message(f"Training ends at step {session.step} of {last}, as was asked; queue again to go on.")
+        return True
+    if controls.pause_requested():
+        controls.announce("pausing")
+        controls.take_save()
+        session.save()
+        raise Paused(session.step)
+    if controls.take_save():
+        controls.announce("saving")
+        session.reporter.message(f"Saved at step {session.step}: {session.save().name}.")
+        controls.announce("running")
+    return False
+
+
+def _after_step(session: Session, train: TrainSettings, outside: Outside, last: int) -> None:
+    """Validation, checkpoint and preview of the step just done, where they are due; steps count from the run's beginning."""
+    step, done = session.step, session.step == train.steps
+    checked = done or _due(step, train.validate_every)
+    if checked:
+        session.validate()
+    why = divergence(session.history.validation, train.divergence_guard) if checked else None
+    if why or step == last or _due(step, train.checkpoint_every):
+        session.save()
+    if done or _due(step, train.preview_every):
+        _preview(session, train, outside)
+    if why and not done:
+        raise LTX2Error(f"{why}, so training stopped at step {step}; lower the learning rate under a new name, or queue again to go on all the same.")
+
+
+def _preview(session: Session, train: TrainSettings, outside: Outside) -> None:
+    if outside.preview is not None and train.preview_every:
+        run_preview(outside.preview, session)
+
+
+def run_steps(session: Session, outside: Outside, last: int) -> None:
+    """Train up to step ``last``, or end before it, saved, when a person asks for that.
+
+    Raises:
+        Interrupted, Paused: as asked; the state is saved.
+        LTX2Error: the loss diverged or is not finite, or the disk is full.
+    """
+    train = session.run.train
+    first = session.step * train.accumulation
+    if session.step == 0:
+        session.validate()
+        _preview(session, train, outside)
+    with Feed(session.data, session.sampler, train, session.dtype, first, session.device.type == "cuda") as feed:
+        while session.step < last and not _heard(session, outside, last):
+            session.advance(feed)
+            _after_step(session, train, outside, last)

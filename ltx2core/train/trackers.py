@@ -1,0 +1,109 @@
+"""Losses to tensorboard and wandb, where they are installed and asked for. The JSON lines in the run's folder are always written."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Protocol
+
+from ..errors import LTX2Error
+from .settings import RunConfig
+
+
+class Tracker(Protocol):
+    def log(self, step: int, values: Mapping[str, float]) -> None:
+        """Scalars of optimizer step ``step``; a step of before a crash may come again."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class Trackers:
+    """All of a run as one."""
+
+    def __init__(self, trackers: Sequence[Tracker] = ()):
+        self._trackers = trackers
+
+    def log(self, step: int, values: Mapping[str, float | None]) -> None:
+        """``None`` values are left out."""
+        known = {name: value for name, value in values.items() if value is not None}
+        for tracker in self._trackers:
+            tracker.log(step, known)
+
+    def close(self) -> None:
+        for tracker in self._trackers:
+            tracker.close()
+
+
+class TensorBoard:
+    """Event files under ``directory/tensorboard``; what an earlier part of the run wrote beyond ``first`` is hidden by them."""
+
+    def __init__(self, directory: Path, first: int):
+        _needed("tensorboard", "tensorboard")
+        from torch.utils.tensorboard import SummaryWriter
+
+        self._writer = SummaryWriter(directory / "tensorboard", purge_step=first + 1 if first else None)
+
+    def log(self, step: int, values: Mapping[str, float]) -> None:
+        for name, value in values.items():
+            self._writer.add_scalar(name, value, step)
+
+    def close(self) -> None:
+        self._writer.close()
+
+
+class WandB:
+    """A wandb run named ``name``, which goes on when training does; wandb's own login and environment decide where it lies."""
+
+    def __init__(self, directory: Path, name: str, project: str, config: Mapping[str, Any]):
+        wandb = _needed("wandb", "wandb")
+        remembered = directory / "wandb_id.txt"
+        identity = remembered.read_text(encoding="utf-8").strip() if remembered.exists() else wandb.util.generate_id()
+        remembered.write_text(identity, encoding="utf-8")
+        self._run = wandb.init(project=project, name=name, id=identity, resume="allow", dir=str(directory), config=dict(config))
+        # An axis of its own: wandb's counter can't go back to a checkpoint's step.
+        self._run.define_metric("step")
+        self._run.define_metric("*", step_metric="step")
+
+    def log(self, step: int, values: Mapping[str, float]) -> None:
+        self._run.log({**values, "step": step})
+
+    def close(self) -> None:
+        self._run.finish()
+
+
+def _needed(module: str, package: str) -> Any:
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise LTX2Error(f"The tracker {package} was asked for and is not installed; run pip install {package}, or take it out of trackers.") from error
+
+
+def check_trackers(names: Sequence[str]) -> None:
+    """Raises LTX2Error, before anything is computed, for one that is not installed."""
+    for name in names:
+        _needed(name, name)
+
+
+@contextmanager
+def open_trackers(run: RunConfig, directory: Path, name: str, first: int) -> Iterator[Trackers]:
+    """Those of ``run``, closed after the block.
+
+    Args:
+        first: optimizer steps that are done already.
+
+    Raises:
+        LTX2Error: one is not installed.
+    """
+    tracking = run.train.tracking
+    makers = {
+        "tensorboard": lambda: TensorBoard(directory, first),
+        "wandb": lambda: WandB(directory, name, tracking.project, run.to_dict()),
+    }
+    trackers = Trackers([makers[tracker]() for tracker in tracking.trackers])
+    try:
+        yield trackers
+    finally:
+        trackers.close()
