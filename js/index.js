@@ -1,98 +1,125 @@
-// Shows in a node what the core is doing; in Train LoRA with a live loss chart. Plain ES modules, no build step.
-import { app } from "../../scripts/app.js";
+// Shows in the nodes what the core is doing. Plain ES modules, no build step; both of the host's node renderers.
 import { api } from "../../scripts/api.js";
-import { LossChart } from "./chart.js";
+import { app } from "../../scripts/app.js";
+import { addPanel, allNodes, loadStyles, make, nodeOf } from "./dom.js";
+import { Findings, isFindings } from "./findings.js";
+import { MemoryBar } from "./memory_bar.js";
+import { paletteOf } from "./palette.js";
+import { remembered } from "./remembered.js";
+import { Strip } from "./strip.js";
+import { statusLine, TrainPanel } from "./train_panel.js";
 
-const TRAIN = "LTX2TrainLoRA";
-const CHART_HEIGHT = 180;
+const TRAIN = "LTX2TrainLoRA", MEMORY = "LTX2MemorySettings", DATASET = "LTX2VideoDataset", PREFLIGHT = "LTX2Preflight";
+const strip = (node) => (node.ltx2Strip ??= new Strip(node));
+const memoryBar = (node) => (node.ltx2Memory ??= new MemoryBar(node));
+const findings = (node) => (node.ltx2Findings ??= new Findings(node));
+const PANELS = { [DATASET]: strip, [MEMORY]: memoryBar, [PREFLIGHT]: findings, [TRAIN]: (node) => (node.ltx2Train = new TrainPanel(node)) };
+const panels = () => [...allNodes()].filter((n) => n.ltx2Train);
 
-function nodeOf(detail) {
-  // Ids of nodes inside subgraphs are paths ("5:12"); the last part is the node on its own canvas.
-  const id = String(detail.node ?? "").split(":").pop();
-  return id ? app.graph.getNodeById(Number(id)) : null;
+/** The panels of an event's run; without a run, that of its node. */
+function panelsOf(detail) {
+  const node = nodeOf(detail.node);
+  return panels().filter((n) => n.ltx2Train.answers(detail.run, n === node)).map((n) => n.ltx2Train);
 }
 
-function duration(seconds) {
-  if (!Number.isFinite(seconds)) return "";
-  return seconds < 90 ? `${Math.round(seconds)} s` : seconds < 5400 ? `${Math.round(seconds / 60)} min` : `${(seconds / 3600).toFixed(1)} h`;
-}
-
-function describe(detail) {
-  if (detail.level) return detail.text;
-  const numbers = Object.entries(detail.metrics ?? {}).filter(([k]) => ["loss", "video", "audio"].includes(k));
-  const shown = numbers.map(([k, v]) => `${k} ${Number(v).toPrecision(3)}`).join("  ");
-  return `${detail.stage} ${detail.done}/${detail.total}  ${shown || detail.text || ""}`;
-}
-
-/** Seconds a step and time left, from the arrival of the last events. */
-function pace(node, detail) {
-  const now = performance.now() / 1000;
-  const seen = (node.ltx2Pace ??= []);
-  if (seen.length && seen[seen.length - 1].done >= detail.done) seen.length = 0;
-  seen.push({ done: detail.done, now });
-  if (seen.length > 30) seen.shift();
-  const first = seen[0];
-  if (detail.done === first.done) return "";
-  const each = (now - first.now) / (detail.done - first.done);
-  return `  ${each.toPrecision(3)} s a step, ${duration(each * (detail.total - detail.done))} left`;
-}
-
-async function loadRun(node) {
-  const name = node.widgets?.find((w) => w.name === "name")?.value;
-  if (!name || !node.ltx2Chart) return;
-  const answer = await api.fetchApi(`/ltx2/runs/${name.split("/").map(encodeURIComponent).join("/")}/metrics`);
-  if (answer.ok) node.ltx2Chart.load(await answer.json());
-}
-
-function addChart(node) {
-  const canvas = document.createElement("canvas");
-  canvas.style.width = "100%";
-  canvas.style.height = "100%";
-  node.addDOMWidget("ltx2_chart", "ltx2_chart", canvas, { serialize: false, getMinHeight: () => CHART_HEIGHT, hideOnZoom: false });
-  node.ltx2Chart = new LossChart(canvas);
-  new ResizeObserver(() => node.ltx2Chart.draw()).observe(canvas);
-  // Widgets get their saved values after the node is made.
-  setTimeout(() => loadRun(node), 300);
-}
-
-function onEvent({ detail }) {
-  const node = nodeOf(detail);
-  if (!node) return;
-  const training = detail.stage === "train";
-  node.ltx2Status = describe(detail) + (training ? pace(node, detail) : "");
-  const chart = node.ltx2Chart;
-  if (chart) {
-    chart.line = node.ltx2Status;
-    if (training && detail.metrics) chart.add(detail.done, detail.metrics);
-    // Validation losses come as a sentence; the file has their numbers.
-    if (detail.level && /validation/i.test(detail.text)) loadRun(node).then(() => (chart.line = node.ltx2Status));
-    chart.draw();
+/** The newer renderer draws nodes as HTML, where the canvas cannot be drawn on. */
+function showLine(node, text) {
+  node.ltx2Status = text;
+  if (window.LiteGraph?.vueNodesMode) {
+    node.ltx2Line ??= addPanel(node, "ltx2_line", make("p", { class: "ltx2-line" }), () => 20, true).element;
+    node.ltx2Line.textContent = text;
   }
   node.setDirtyCanvas(true, false);
+}
+
+function onProgress({ detail }) {
+  const found = panelsOf(detail);
+  for (const panel of found) panel.progress(detail);
+  const node = nodeOf(detail.node);
+  if (!found.length && node?.comfyClass?.startsWith("LTX2") && !node.ltx2Train) showLine(node, statusLine(detail));
+}
+
+function onMessage({ detail }) {
+  const found = panelsOf(detail);
+  for (const panel of found) panel.message(detail);
+  const node = nodeOf(detail.node);
+  if (!found.length && node?.comfyClass?.startsWith("LTX2") && !node.ltx2Train) showLine(node, detail.text);
+}
+
+/** The node that is wired to `name` of `node`, through reroutes. */
+function origin(node, name) {
+  const slot = node.inputs?.findIndex((i) => i.name === name) ?? -1;
+  for (let at = slot < 0 ? null : node.getInputNode(slot); at; at = at.getInputNode?.(0)) if (at.comfyClass === MEMORY) return at;
+  return null;
+}
+
+function onPlan({ detail }) {
+  for (const panel of panelsOf(detail)) {
+    const node = origin(panel.node, "memory");
+    if (node) memoryBar(node).show(detail);
+    panel.say(detail.text);
+    tint();
+  }
+}
+
+function onExecuted(node, output) {
+  if (output?.ltx2_dataset?.[0]) strip(node).show(output.ltx2_dataset[0]);
+  if (isFindings(output?.findings)) findings(node).show(output.findings);
+  node.ltx2Train?.load();
+  tint();
+}
+
+/** Once for all nodes of a graph that is being opened. */
+let restoring = null;
+function restoreSoon() {
+  restoring ??= setTimeout(async () => {
+    restoring = null;
+    const waiting = [...allNodes()].filter((n) => n.comfyClass === DATASET || n.comfyClass === PREFLIGHT);
+    for (const [node, output] of await remembered(waiting)) onExecuted(node, output);
+  }, 500);
+}
+
+/** Panels keep to the host's palette, also when it is changed while they are shown. */
+function tint() {
+  for (const element of document.querySelectorAll(".ltx2-panel")) element.classList.toggle("ltx2-light", paletteOf(element).light);
+  for (const node of panels()) {
+    node.ltx2Train.read(null);
+    node.ltx2Train.chart.draw();
+  }
 }
 
 app.registerExtension({
   name: "ltx2.studio",
   setup() {
-    api.addEventListener("ltx2.progress", onEvent);
-    api.addEventListener("ltx2.message", onEvent);
-    api.addEventListener("executed", ({ detail }) => {
-      const node = nodeOf(detail);
-      if (node?.ltx2Chart) loadRun(node);
-    });
+    loadStyles();
+    api.addEventListener("ltx2.progress", onProgress);
+    api.addEventListener("ltx2.message", onMessage);
+    api.addEventListener("ltx2.plan", onPlan);
+    api.addEventListener("ltx2.run", ({ detail }) => panelsOf(detail).forEach((panel) => panel.runState(detail)));
+    api.addEventListener("reconnected", () => panels().forEach((n) => n.ltx2Train.load()));
+    new MutationObserver(() => requestAnimationFrame(tint)).observe(document.documentElement, { attributes: true });
+    new MutationObserver(() => requestAnimationFrame(tint)).observe(document.body, { attributes: true, attributeFilter: ["class", "style"] });
   },
   nodeCreated(node) {
-    if (node.comfyClass === TRAIN) addChart(node);
+    if (!(node.comfyClass in PANELS)) return;
+    PANELS[node.comfyClass](node);
+    // Widgets get their saved values, and the page its element, after the node is made.
+    setTimeout(() => { node.ltx2Train?.load(); tint(); }, 300);
+    restoreSoon();
   },
   beforeRegisterNodeDef(nodeType, nodeData) {
-    if (!nodeData.name?.startsWith("LTX2") || nodeData.name === TRAIN) return;
-    const draw = nodeType.prototype.onDrawForeground;
+    if (!nodeData.name?.startsWith("LTX2")) return;
+    const { onDrawForeground: draw, onExecuted: executed } = nodeType.prototype;
+    nodeType.prototype.onExecuted = function (output) {
+      executed?.apply(this, arguments);
+      onExecuted(this, output);
+    };
     nodeType.prototype.onDrawForeground = function (context) {
       draw?.apply(this, arguments);
-      if (!this.ltx2Status || this.flags.collapsed) return;
+      if (!this.ltx2Status || this.flags.collapsed || window.LiteGraph?.vueNodesMode) return;
       context.save();
       context.font = "11px sans-serif";
-      context.fillStyle = "#9ab";
+      context.fillStyle = window.LiteGraph?.NODE_TEXT_COLOR ?? "#aaa";
       context.fillText(this.ltx2Status, 8, this.size[1] + 14, this.size[0] - 16);
       context.restore();
     };

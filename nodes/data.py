@@ -66,13 +66,15 @@ class LTX2VideoDataset(io.ComfyNode):
 
     @classmethod
     def execute(cls, folder: str, **settings) -> io.NodeOutput:
+        from .host.thumbnails import dataset_view
+
         with running() as host:
             if sound := settings.get("sound_folder", "").strip():
                 settings["sound_folder"] = str(host.paths.input_folder(sound))
             spec = DatasetSpec.from_dict({"folder": str(host.paths.input_folder(folder)), **settings})
             index = scan(spec, host.reporter, host.paths.cache_dir() / "scan.sqlite3")
             lines = [f"{len(index.clips)} clips, {sum(c.has_audio for c in index.clips)} with sound, {len(index.dropped)} left out", *index.messages]
-            return io.NodeOutput(index, "\n".join(lines))
+            return io.NodeOutput(index, "\n".join(lines), ui={"ltx2_dataset": [dataset_view(index)]})
 
 
 class LTX2CacheDataset(io.ComfyNode):

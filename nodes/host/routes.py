@@ -1,54 +1,71 @@
-"""HTTP routes of the pack, read-only and bounded: the losses of a run, so that a reloaded page shows the whole curve."""
+"""HTTP routes of the pack, all under one prefix: a run's losses and previews to read, and its buttons."""
 
 from __future__ import annotations
 
-import json
-import re
-from pathlib import Path
+import asyncio
+from urllib.parse import urlsplit
 
 from aiohttp import web
 from server import PromptServer
 
+from ...ltx2core.errors import LTX2Error
+from .controls import ACTIONS, LIVE
 from .paths import HostPaths
+from .run_files import PREVIEW_TYPES, metrics_file, preview_file, previews, read_points
 
 PREFIX = "/ltx2"
-_NAME = re.compile(r"[\w .\-]+(/[\w .\-]+)*")
-_MOST_POINTS = 2000
-_MOST_BYTES = 64 * 2**20
+_AT_ONCE = asyncio.Semaphore(4)  # long files are read beside the server's loop, a few at a time
+_HEADERS = {"X-Content-Type-Options": "nosniff", "Cache-Control": "no-store"}
 
 
-def run_file(runs: Path, name: str) -> Path | None:
-    """The metrics of run ``name``; None for a name that leaves ``runs``, by dots or by links, or that is no run."""
-    if not _NAME.fullmatch(name) or ".." in name:
-        return None
-    path = (runs / name / "metrics.jsonl").resolve()
-    if not path.is_relative_to(runs.resolve()) or not path.is_file() or path.stat().st_size > _MOST_BYTES:
-        return None
-    return path
+def same_origin(request: web.Request) -> bool:
+    """Whether a page of this server asks, or a program that is no browser: browsers always say where a POST comes from."""
+    if site := request.headers.get("Sec-Fetch-Site"):
+        return site == "same-origin"
+    origin = request.headers.get("Origin")
+    return origin is None or urlsplit(origin).netloc.lower() == request.host.lower()
 
 
-def read_points(path: Path, most: int = _MOST_POINTS) -> dict:
-    """{"steps": [...], "validation": [...]}: validations whole, steps thinned evenly to at most ``most``."""
-    steps, validation = [], []
-    for line in path.read_text(encoding="utf-8").splitlines():
-        try:
-            record = json.loads(line)
-        except ValueError:
-            continue  # the line that is being written now
-        (steps if record.get("event") == "step" else validation).append(record)
-    every = -(-len(steps) // most) or 1
-    return {"steps": steps[::every], "validation": validation}
+def _read(name: str) -> dict:
+    runs = HostPaths().runs_dir()
+    path = metrics_file(runs, name)
+    points = {"steps": [], "validation": []} if path is None else read_points(path)
+    return {**points, "previews": previews(runs, name)}
 
 
 async def _metrics(request: web.Request) -> web.Response:
-    path = run_file(HostPaths().runs_dir(), request.match_info["name"])
+    name = request.match_info["name"]
+    async with _AT_ONCE:
+        found = await asyncio.to_thread(_read, name)
+    live = LIVE.find(name)
+    return web.json_response({**found, "live": None if live is None else live.snapshot()}, headers=_HEADERS)
+
+
+async def _preview(request: web.Request) -> web.StreamResponse:
+    path = preview_file(HostPaths().runs_dir(), request.match_info["name"], request.match_info["file"])
     if path is None:
-        return web.json_response({"steps": [], "validation": []})
-    return web.json_response(read_points(path))
+        return web.json_response({"error": "There is no such preview."}, status=404, headers=_HEADERS)
+    return web.FileResponse(path, headers={**_HEADERS, "Content-Type": PREVIEW_TYPES[path.suffix.lower()]})
+
+
+async def _act(request: web.Request) -> web.Response:
+    name = request.match_info["name"]
+    if not same_origin(request):
+        return web.json_response({"error": "Only ComfyUI's own page may do this."}, status=403, headers=_HEADERS)
+    live = LIVE.find(name)
+    if live is None:
+        return web.json_response({"error": f"No run named {name} is training."}, status=404, headers=_HEADERS)
+    try:
+        return web.json_response({"state": live.request(request.match_info["action"])}, headers=_HEADERS)
+    except LTX2Error as error:
+        return web.json_response({"error": str(error)}, status=409, headers=_HEADERS)
 
 
 def register() -> None:
     """Once, when the pack is loaded."""
     server = getattr(PromptServer, "instance", None)  # absent when the pack is imported without a server
-    if server is not None:
-        server.routes.get(PREFIX + "/runs/{name:.+}/metrics")(_metrics)
+    if server is None:
+        return
+    server.routes.get(PREFIX + "/runs/{name:.+}/metrics")(_metrics)
+    server.routes.get(PREFIX + "/runs/{name:.+}/previews/{file:[^/]+}")(_preview)
+    server.routes.post(PREFIX + f"/runs/{{name:.+}}/{{action:{'|'.join(ACTIONS)}}}")(_act)

@@ -1,0 +1,105 @@
+// What the browser scripts share. playwright-core is found through NODE_PATH; the browser through CHROMIUM.
+import { createRequire } from "node:module";
+import fs from "node:fs";
+
+const { chromium } = createRequire(import.meta.url)("playwright-core");
+const FLAGS = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync", "--autoplay-policy=no-user-gesture-required"];
+
+export const readJSON = (path) => JSON.parse(fs.readFileSync(path, "utf8"));
+export const answer = (value) => console.log(`RESULT ${JSON.stringify(value)}`);
+
+export async function browse(work) {
+  const browser = await chromium.launch({ executablePath: process.env.CHROMIUM, args: FLAGS });
+  try {
+    await work(browser);
+  } finally {
+    await browser.close();
+  }
+}
+
+/** A page with the canvas ready. settings: of the host, by name. What the page complains about is collected in page.complaints. */
+export async function openCanvas(browser, url, { settings = {}, viewport = { width: 1600, height: 1000 } } = {}) {
+  const page = await browser.newPage({ viewport });
+  page.complaints = [];
+  page.on("pageerror", (error) => page.complaints.push(String(error)));
+  page.on("console", (m) => m.type() === "error" && /ltx2/i.test(m.text() + m.location().url) && page.complaints.push(m.text()));
+  const wanted = { "Comfy.TutorialCompleted": true, "Comfy.Minimap.Visible": false, "Comfy.VueNodes.Enabled": false, "Comfy.ColorPalette": "dark", ...settings };
+  for (const [name, value] of Object.entries(wanted)) {
+    await page.request.post(`${url}/settings/${name}`, { data: JSON.stringify(value), headers: { "Content-Type": "application/json" } });
+  }
+  await page.goto(url);
+  await ready(page);
+  return page;
+}
+
+export async function ready(page) {
+  await page.waitForFunction(() => window.app?.graph && document.querySelector("canvas") && window.LiteGraph?.registered_node_types?.LTX2TrainLoRA, null, { timeout: 60000 });
+  await page.waitForFunction(() => !document.querySelector(".p-progressspinner, .p-dialog-mask"), null, { timeout: 20000 }).catch(() => {});
+  await page.waitForTimeout(1000);
+}
+
+/** Opens a saved graph; widgets: { class: { name: value } } to make it small. */
+export async function openGraph(page, graph, widgets = {}) {
+  await page.evaluate(async ([graph, widgets]) => {
+    await window.app.loadGraphData(graph);
+    for (const node of window.app.graph.nodes) {
+      for (const [name, value] of Object.entries(widgets[node.type] ?? {})) {
+        const widget = node.widgets.find((w) => w.name === name);
+        if (!widget) throw new Error(`${node.type} has no widget ${name}`);
+        widget.value = value;
+        widget.callback?.(value);
+      }
+    }
+  }, [graph, widgets]);
+  await page.waitForTimeout(600);
+}
+
+/** Nodes that the host would draw red: of unknown types, or whose values it refuses. */
+export async function redNodes(page) {
+  return page.evaluate(() => window.app.graph.nodes.filter((n) => n.has_errors || !(n.type in window.LiteGraph.registered_node_types) && !n.subgraph).map((n) => n.type));
+}
+
+/** Brings nodes of these classes into view, all when none is named. */
+export async function look(page, types = [], margin = 60, most = 1.4) {
+  await page.evaluate(([types, margin, most]) => {
+    const found = window.app.graph.nodes.filter((n) => !types.length || types.includes(n.type));
+    const x0 = Math.min(...found.map((n) => n.pos[0])), y0 = Math.min(...found.map((n) => n.pos[1] - 40));
+    const x1 = Math.max(...found.map((n) => n.pos[0] + n.size[0])), y1 = Math.max(...found.map((n) => n.pos[1] + n.size[1]));
+    const c = window.app.canvas, rect = c.canvas.getBoundingClientRect();
+    const width = rect.width - 2 * margin - 60, height = rect.height - 2 * margin;
+    const scale = Math.min(width / (x1 - x0), height / (y1 - y0), most);
+    c.ds.scale = scale;
+    c.ds.offset[0] = -x0 + (margin + 60) / scale;
+    c.ds.offset[1] = -y0 + margin / scale;
+    c.setDirty(true, true);
+  }, [types, margin, most]);
+  await page.waitForTimeout(700);
+}
+
+/** The rectangle of the first node of a class on the page, a little larger. */
+export async function boxOf(page, type, margin = 12) {
+  return page.evaluate(([type, margin]) => {
+    const n = window.app.graph.nodes.find((n) => n.type === type), c = window.app.canvas, rect = c.canvas.getBoundingClientRect();
+    const at = (x, y) => [(x + c.ds.offset[0]) * c.ds.scale + rect.left, (y + c.ds.offset[1]) * c.ds.scale + rect.top];
+    const [x0, y0] = at(n.pos[0], n.pos[1] - 32), [x1, y1] = at(n.pos[0] + n.size[0], n.pos[1] + n.size[1]);
+    return { x: x0 - margin, y: y0 - margin, width: x1 - x0 + 2 * margin, height: y1 - y0 + 2 * margin };
+  }, [type, margin]);
+}
+
+export const queue = (page) => page.evaluate(() => window.app.queuePrompt(0));
+
+/** What the panel of the first Train LoRA shows, once `ready` (a function body of `p`, the panel) holds. */
+export async function panel(page, condition = "true", timeout = 60000) {
+  await page.waitForFunction((condition) => {
+    const p = window.app.graph.nodes.find((n) => n.type === "LTX2TrainLoRA")?.ltx2Train;
+    return p && new Function("p", `return ${condition}`)(p);
+  }, condition, { timeout, polling: 100 });
+  return page.evaluate(() => {
+    const p = window.app.graph.nodes.find((n) => n.type === "LTX2TrainLoRA").ltx2Train;
+    return {
+      state: p.state, status: p.status.textContent, note: p.note.textContent, points: p.chart.series.video.length, validation: p.chart.series["validation video"].length,
+      last: p.chart.series.video.at(-1)?.[0] ?? 0, previews: p.previews.length, reading: p.reading.textContent, playing: p.figure.querySelector("video")?.currentTime ?? null,
+      buttons: Object.fromEntries(Object.entries(p.buttons).map(([k, b]) => [k, { text: b.textContent, label: b.getAttribute("aria-label"), disabled: b.disabled }])),
+    };
+  });
+}
