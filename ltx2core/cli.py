@@ -7,7 +7,7 @@ import json
 import sys
 from pathlib import Path
 
-from .commands import adapter
+from .commands import adapter, import_simpletuner
 from .errors import LTX2Error
 from .protocols import Interrupted
 
@@ -95,6 +95,7 @@ def parser() -> argparse.ArgumentParser:
     plan.add_argument("--vram", type=float, required=True, help="GiB free on the card")
     plan.add_argument("--ram", type=float, required=True, help="GiB of host memory that may be pinned")
     plan.set_defaults(do=_plan)
+    import_simpletuner.add(commands)
     demo = commands.add_parser("demo", help="the whole path on made data and tiny models, without ComfyUI")
     demo.add_argument("out", nargs="?", default="demo-out")
     demo.set_defaults(do=_demo)

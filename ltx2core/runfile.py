@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from .cache.build import build_cache
@@ -23,6 +23,7 @@ from .media.audio import Waveform, decode_audio
 from .media.video import load_image
 from .media.write import write_video
 from .models.handle import Models, weight_dtype
+from .models.vae_memory import VaeMemory
 from .protocols import Reporter, Residency, StopSignal
 from .sample.decode import decode
 from .sample.modes import image_to_video, sound_to_video, text_to_video
@@ -32,6 +33,9 @@ from .text.source import TextEncoderSource, open_text_encoder
 from .train.loop import TrainResult
 from .train.loss_plot import draw_losses
 from .train.settings import LoRASettings, RunConfig, TrainSettings
+
+
+_FOLDERS = ("dataset", "validation_dataset", "references", "regularisation")
 
 
 @dataclass(frozen=True)
@@ -57,11 +61,15 @@ class SampleJob:
 
 @dataclass(frozen=True)
 class RunFile:
-    """checkpoint, text_encoder, dataset folder: paths, relative ones beside the run file. output: where all results go."""
+    """checkpoint, text_encoder, dataset folder: paths, relative ones beside the run file. output: where all results go.
+
+    dataset: one, or ``datasets``: several. references: what a clip is made from (IC-LoRA). regularisation: clips that
+    stay as the base makes them. vae: how clips are encoded, None for the usual way.
+    """
 
     checkpoint: str
     text_encoder: str
-    dataset: Mapping
+    dataset: Mapping | None = None
     output: str = "output"
     name: str = "ltx2_lora"
     weight_dtype: str = "auto"
@@ -70,6 +78,24 @@ class RunFile:
     train: Mapping = field(default_factory=dict)
     samples: tuple = ()
     memory: Mapping | None = None
+    datasets: tuple = ()
+    vae: Mapping | None = None
+    references: Mapping | None = None
+    regularisation: Mapping | None = None
+
+    def __post_init__(self) -> None:
+        if (self.dataset is None) == (not self.datasets):
+            raise LTX2Error("The run needs either dataset, one folder of clips, or datasets, a list of several; give one of the two.")
+
+    @property
+    def specs(self) -> tuple[DatasetSpec, ...]:
+        """The datasets that are trained on, without those that are disabled."""
+        raw = self.datasets or (self.dataset,)
+        return tuple(spec for spec in (from_dict(DatasetSpec, r, "dataset") for r in raw) if not spec.disabled)
+
+    @property
+    def vae_memory(self) -> VaeMemory | None:
+        return None if self.vae is None else from_dict(VaeMemory, self.vae, "vae")
 
     @property
     def memory_settings(self) -> MemorySettings | None:
@@ -100,17 +126,17 @@ def read_run(path: Path) -> RunFile:
     def beside(name: str) -> str:
         return str(path.parent / Path(name).expanduser())
 
-    def dataset(spec: Mapping) -> dict:
-        return {**spec, "folder": beside(spec["folder"])} if "folder" in spec else dict(spec)
+    def dataset(spec: Mapping | None) -> dict | None:
+        return None if spec is None else {**spec, **{k: beside(spec[k]) for k in ("folder", "sound_folder") if spec.get(k)}}
 
     def job(value: Mapping) -> dict:
         return {**value, **{k: beside(value[k]) for k in ("image", "sound") if value.get(k)}}
 
     values = {**vars(run), "checkpoint": beside(run.checkpoint), "text_encoder": beside(run.text_encoder), "output": beside(run.output)}
-    values |= {"dataset": dataset(run.dataset), "samples": tuple(job(j) for j in run.samples)}
-    values["validation_dataset"] = None if run.validation_dataset is None else dataset(run.validation_dataset)
+    values |= {name: dataset(getattr(run, name)) for name in _FOLDERS}
+    values |= {"datasets": tuple(dataset(d) for d in run.datasets), "samples": tuple(job(j) for j in run.samples)}
     run = RunFile(**values)
-    _ = run.config, run.jobs, run.memory_settings, DatasetSpec.from_dict(run.dataset)
+    _ = run.config, run.jobs, run.memory_settings, run.vae_memory, run.specs
     return run
 
 
@@ -139,20 +165,24 @@ class Runner:
         return self.output / f"{self.run.name}.safetensors"
 
     def cache(self, dataset: Mapping | None = None) -> DatasetCache:
-        index = scan(DatasetSpec.from_dict(dataset or self.run.dataset), self.reporter)
-        return build_cache(index, self.models.checkpoint, self.text_encoder, self.cache_dir, **self.services)
+        """The dataset given, or all that the run trains on."""
+        specs = self.run.specs if dataset is None else (DatasetSpec.from_dict(dataset),)
+        return _joined([build_cache(scan(spec, self.reporter), self.models.checkpoint, self.text_encoder, self.cache_dir, **self.services) for spec in specs])
+
+    def _other(self, dataset: Mapping | None) -> DatasetCache | None:
+        return None if dataset is None else self.cache(dataset)
 
     def clips(self) -> tuple[Clip, ...]:
         """The clips as they would be cached; nothing is encoded."""
-        return scan(DatasetSpec.from_dict(self.run.dataset), self.reporter).clips
+        return tuple(clip for spec in self.run.specs for clip in scan(spec, self.reporter).clips)
 
     def train(self) -> TrainResult:
         """Caches, trains, and writes the adapter and ``loss.png``."""
         cache = self.cache()
-        validation = None if self.run.validation_dataset is None else self.cache(self.run.validation_dataset)
         result = train_lora(
             self.models, self.run.config, cache, directory=self.output / "runs" / self.run.name, name=self.run.name, **self.services,
-            memory=self.run.memory_settings, validation=validation,
+            memory=self.run.memory_settings, validation=self._other(self.run.validation_dataset),
+            references=self._other(self.run.references), regularisation=self._other(self.run.regularisation),
         )  # fmt: skip
         save_adapter(self.adapter_path, result.adapter)
         draw_losses(result.history).save(self.output / "loss.png")
@@ -183,6 +213,14 @@ class Runner:
         if job.sound:
             return sound_to_video(models, settings, _sound(job.sound), positive, negative, **self.services)
         return text_to_video(models, settings, positive, negative, **self.services)
+
+
+def _joined(caches: Sequence[DatasetCache]) -> DatasetCache:
+    """One set of all; each clip is drawn as often as its dataset's repeats say."""
+    if len(caches) == 1:
+        return caches[0]
+    clips = tuple(clip for cache in caches for clip in cache.clips)
+    return replace(caches[0], clips=clips, messages=tuple(message for cache in caches for message in cache.messages))
 
 
 def _sound(path: str) -> Waveform:

@@ -1,0 +1,45 @@
+"""python -m ltx2core import-simpletuner CONFIG [MULTIDATABACKEND]: a run file and a canvas workflow from SimpleTuner's files."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from importlib import import_module
+from pathlib import Path
+
+
+
+def _graph_class():
+    """The canvas builder lies beside this package, whose own name depends on who loads it."""
+    return import_module(f"{__package__.removesuffix('ltx2core.commands')}workflows.graph").Graph
+
+
+def run(arguments: argparse.Namespace) -> None:
+    from ..files import write_json
+    from ..runfile import read_run
+    from ..simpletuner.importer import import_files
+    from ..simpletuner.model import Given
+
+    given = Given(arguments.checkpoint or "", arguments.text_encoder or "")
+    imported = import_files(arguments.config, arguments.datasets, root=arguments.root, given=given)
+    write_json(arguments.out, imported.run)
+    read_run(arguments.out)  # so that a file that cannot be run is never left as if it could
+    if arguments.workflow:
+        from ..simpletuner.canvas import canvas_files
+
+        for path, content in canvas_files(imported.run, _graph_class(), arguments.workflow).items():
+            write_json(path, content)
+    print(json.dumps(imported.report.to_dict(), indent=1, ensure_ascii=False) if arguments.json else imported.report)
+
+
+def add(commands) -> None:
+    command = commands.add_parser("import-simpletuner", help="make a run file and a canvas workflow from SimpleTuner's configuration and datasets")
+    command.add_argument("config", type=Path, help="config.json, config.toml, config.env, or a file of --option value")
+    command.add_argument("datasets", type=Path, nargs="?", help="multidatabackend.json; by default the one that the configuration names")
+    command.add_argument("--out", type=Path, default=Path("run.json"), help="the run file to write (run.json)")
+    command.add_argument("--workflow", type=Path, help="also write a canvas workflow here, and its API form beside it as NAME.api.json")
+    command.add_argument("--root", type=Path, help="where relative paths in the configuration start; its own folder by default")
+    command.add_argument("--checkpoint", help="the combined LTX-2 file, where the configuration names another layout")
+    command.add_argument("--text-encoder", help="the Gemma3 file or folder")
+    command.add_argument("--json", action="store_true", help="the report for programs")
+    command.set_defaults(do=run)

@@ -1,0 +1,301 @@
+"""The datasets of a ``multidatabackend.json`` as this pack's, each with the role that it plays in the run."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from ..data.spec import CROPS, DatasetSpec
+from ..errors import LTX2Error
+from ..geometry import snap_frames
+from .dataset_keys import (
+    AUDIO_KEYS, AUDIO_ROWS, DATASET_KEYS, DATASET_NEUTRAL, DATASET_REASONS, DATASET_ROWS, STORES, TABLE_KEYS, TABLE_ROWS, VIDEO_KEYS, VIDEO_ROWS,
+)  # fmt: skip
+from .options import Options, as_data
+from .report import Entry
+
+_TYPES = {"image": "image", "video": "video", "audio": "audio", "conditioning": "auto", "eval": "auto"}
+_SEPARATORS = {"comma": ",", "space": " ", "period": "."}
+_SHUFFLE = {"count": "count", "split_on": "split_on", "position_start": "keep_first", "include_original": "include_original"}
+_WINDOWS = {"beginning": "first", "end": "last", "random": "random"}
+_SECONDS = 5  # of a video dataset without num_frames
+
+
+@dataclass(frozen=True)
+class Defaults:
+    """What the configuration says for datasets that don't."""
+
+    resolution: float = 1024.0
+    resolution_type: str = "pixel_area"
+    frame_rate: float = 25.0
+    caption_strategy: str = "filename"
+    instance_prompt: str = ""
+    prepend: bool = False
+    only_prompt: bool = False
+    min_side: float = 0.0
+    multiline: bool = True
+    seed: int = 42
+    folder: Path = Path()
+    held_out: str = ""
+
+
+@dataclass(frozen=True)
+class Imported:
+    """spec: of this pack. role: train, validation, reference, regularisation, sound (of another dataset), or none."""
+
+    name: str
+    role: str
+    spec: dict
+    entries: tuple[Entry, ...]
+    sound_from: tuple[str, ...] = ()
+    reference: tuple[str, ...] = ()
+    offset: float = 0.0
+    audio_only: bool = False
+
+
+class _Block:
+    """A nested object's keys as those of the dataset, ``video.num_frames``."""
+
+    def __init__(self, options: Options, name: str):
+        raw = options.read(name, as_data) or {}
+        if not isinstance(raw, Mapping):
+            raise LTX2Error(f"{options.source}: {name} must be an object.")
+        self.options, self.name = Options(raw, f"{options.source}.{name}"), name
+
+    def rows(self, table: Mapping[str, tuple], spec: dict) -> None:
+        for key, (name, kind) in table.items():
+            value = self.options.read(key, kind)
+            if value is not None:
+                spec[name] = value
+                self.options.honoured(key, f"dataset.{name}")
+            self.options.idle(key, "it is empty")
+
+
+def _sides(options: Options, defaults: Defaults) -> int:
+    """The side of a square of the wanted area, a multiple of 32."""
+    size, kind = options.number("resolution", defaults.resolution), options.text("resolution_type", defaults.resolution_type)
+    if kind not in ("area", "pixel_area", "pixel"):
+        raise LTX2Error(f"{options.source}: resolution_type is {kind!r}; choose area, pixel_area or pixel.")
+    side = math.sqrt(size * 1e6) if kind == "area" else size
+    snapped = max(32, int(side + 1e-6) // 32 * 32)
+    options.mapped("resolution", "dataset.width", f"{snapped}x{snapped} pixels of area; each clip gets the sides that fit its proportions")
+    note = "the area counts, so that memory is the same for every proportion" if kind == "pixel" else "an area"
+    options.mapped("resolution_type", "dataset.width", note, loss=kind == "pixel" and not _square(options))
+    return snapped
+
+
+def _square(options: Options) -> bool:
+    return options.flag("crop") and options.text("crop_aspect", "square") == "square"
+
+
+def _picture(options: Options, defaults: Defaults, spec: dict) -> None:
+    spec["width"] = spec["height"] = _sides(options, defaults)
+    spec["bucket_strategy"] = "fixed" if _square(options) else "aspect_ratio"
+    style = options.text("crop_style", "random" if options.flag("crop") else "center")
+    spec["crop"] = style if style in CROPS else "center"
+    options.mapped("crop", "dataset.bucket_strategy", "cut to a square" if _square(options) else "only what does not fit the bucket of the clip's proportions is cut off")
+    options.mapped("crop_aspect", "dataset.bucket_strategy", "square cuts every clip; otherwise each keeps its proportions")
+    if style in CROPS:
+        options.honoured("crop_style", "dataset.crop")
+    options.mapped("crop_style", "dataset.crop", "faces are not looked for; the middle is taken", loss=True)
+    least = options.number("minimum_image_size", defaults.min_side)
+    kind = options.text("resolution_type", defaults.resolution_type)
+    spec["min_side"] = round(math.sqrt(least * 1e6)) if kind == "area" else round(least)
+    options.mapped("minimum_image_size", "dataset.min_side", "pixels of the shorter side")
+
+
+def _captions(options: Options, defaults: Defaults, spec: dict) -> None:
+    strategy = options.text("caption_strategy", defaults.caption_strategy)
+    prompt = options.text("instance_prompt", defaults.instance_prompt)
+    if options.flag("only_instance_prompt", defaults.only_prompt):
+        strategy = "instanceprompt"
+    elif options.flag("prepend_instance_prompt", defaults.prepend):
+        spec["trigger"] = prompt
+    if strategy == "instanceprompt":
+        spec["instance_prompt"] = prompt
+    table = options.read("parquet", as_data) or {}
+    spec["caption_strategy"] = "jsonl" if strategy == "parquet" and str(table.get("path", "")).endswith((".jsonl", ".json")) else strategy
+    if strategy not in ("textfile", "filename", "instanceprompt", "parquet", "csv"):
+        raise LTX2Error(f"{options.source}: caption_strategy is {strategy!r}; this pack reads textfile, filename, instanceprompt, parquet and csv.")
+    options.honoured("caption_strategy", "dataset.caption_strategy")
+    for key, where in (("instance_prompt", "trigger" if "trigger" in spec else "instance_prompt"), ("prepend_instance_prompt", "trigger"), ("only_instance_prompt", "caption_strategy")):
+        options.mapped(key, f"dataset.{where}", "the trigger stands in front of every caption" if where == "trigger" else "one caption for all clips")
+    if strategy == "textfile":
+        spec["caption_lines"] = "whole" if options.flag("disable_multiline_split", not defaults.multiline) else "each"
+    options.mapped("disable_multiline_split", "dataset.caption_lines", "whole files, or a sample of each line")
+    options.honoured("csv_caption_column", "dataset.table_caption_column")
+    options.honoured("csv_file", "dataset.caption_table")
+    for key, name in (("csv_caption_column", "table_caption_column"), ("csv_file", "caption_table")):
+        if options.text(key):
+            spec[name] = options.text(key)
+    _shuffle(options, spec)
+
+
+def _shuffle(options: Options, spec: dict) -> None:
+    raw = options.read("caption_shuffle", as_data)
+    if isinstance(raw, Mapping) and raw.get("enable"):
+        shuffle = {ours: raw[theirs] for theirs, ours in _SHUFFLE.items() if theirs in raw}
+        if "split_on" in shuffle:
+            shuffle["split_on"] = _SEPARATORS.get(shuffle["split_on"], shuffle["split_on"])
+        spec["caption_shuffle"] = shuffle
+        if raw.get("seed") is not None:
+            spec["seed"] = int(raw["seed"])
+        options.honoured("caption_shuffle", "dataset.caption_shuffle")
+    options.idle("caption_shuffle", "it is off")
+
+
+def _video(options: Options, defaults: Defaults, spec: dict) -> tuple[Entry, ...]:
+    block = _Block(options, "video")
+    block.rows(VIDEO_ROWS, spec)
+    spec.setdefault("frame_rate", defaults.frame_rate)
+    frames = spec.setdefault("frames", round(_SECONDS * spec["frame_rate"]))
+    # SimpleTuner snaps both counts; a clip of just num_frames must not be dropped.
+    spec["min_frames"] = snap_frames(min(spec.get("min_frames", frames), frames)).value
+    block.options.idle("is_i2v", "first_frame_probability of the training settings is what trains image to video")
+    options.mapped("video", "dataset", "see video.*")
+    return block.options.finish((*VIDEO_ROWS, *VIDEO_KEYS))
+
+
+def _audio(options: Options, spec: dict, alone: bool) -> tuple[tuple[Entry, ...], bool]:
+    block, found = _Block(options, "audio"), {}
+    inner, only = block.options, block.options.flag("audio_only") or alone
+    if not only:
+        for key in ("duration_interval", "min_duration_seconds", "max_duration_seconds"):
+            inner.idle(key, "a clip's sound is as long as its picture")
+    block.rows(AUDIO_ROWS, found)
+    if only:
+        spec |= {**found, "audio": True, "dataset_type": "audio"}
+        spec["windows"] = _WINDOWS.get(inner.text("truncation_mode", "beginning"), "first")
+        inner.honoured("truncation_mode", "dataset.windows")
+    else:
+        spec |= {k: v for k, v in found.items() if k in ("audio", "allow_zero_audio")}
+    inner.idle("truncation_mode", "a clip's sound is cut where its picture is, so that both stay in step")
+    inner.mapped("audio_only", "train.audio_only", "the picture is not computed")
+    inner.mapped("sample_rate", "", "sound of any rate is brought to what the audio VAE takes")
+    inner.mapped("channels", "", "always two: mono is given to both")
+    inner.idle("bucket_strategy", "sounds are always sorted by duration")
+    for key in ("target_resolution", "source_from_video"):
+        inner.idle(key, "sound belongs to its clip")
+    options.mapped("audio", "dataset", "see audio.*")
+    return inner.finish((*AUDIO_ROWS, *AUDIO_KEYS)), only
+
+
+def _role(options: Options, kind: str, defaults: Defaults) -> str:
+    if options.flag("disabled") or options.flag("disable"):
+        return "none"
+    if kind == "eval" or options.text("id") == defaults.held_out != "":
+        return "validation"
+    if kind == "conditioning":
+        shape = options.text("conditioning_type", "reference_strict")
+        if shape not in ("reference_strict", "reference_loose"):
+            raise LTX2Error(f"{options.source}: conditioning_type {shape!r} is not in this pack; reference_strict and reference_loose are (IC-LoRA).")
+        return "reference"
+    return "regularisation" if options.flag("is_regularisation_data") else "train"
+
+
+def _names(options: Options, key: str) -> tuple[str, ...]:
+    raw = options.read(key, as_data) if not isinstance(options.read(key, lambda v: v), str) else options.text(key)
+    return (raw,) if isinstance(raw, str) else tuple(raw or ())
+
+
+def _store(options: Options, kind: str) -> Imported:
+    for key in ("id", "type", "dataset_type", "default", "cache_dir", "disabled", "disable", "instance_data_dir"):
+        options.idle(key, f"{kind} is a store of features; here they lie in the cache, found by content")
+    _idle(options)
+    return Imported(options.text("id", kind), "none", {}, options.finish((*DATASET_KEYS, *DATASET_ROWS, *DATASET_REASONS)))
+
+
+def _idle(options: Options) -> None:
+    for key, reason in DATASET_REASONS.items():
+        value = options.read(key, lambda v: v)
+        options.idle(key, reason, loss=key in DATASET_NEUTRAL and value is not None and value not in DATASET_NEUTRAL[key])
+
+
+def _folder(options: Options, defaults: Defaults) -> str:
+    place = options.text("type", "local")
+    if place not in ("local", "csv", "parquet"):
+        raise LTX2Error(f"{options.source} has type {place!r}; this pack trains from folders of this machine, download the clips and set it to local.")
+    folder = options.text("instance_data_dir")
+    if not folder:
+        raise LTX2Error(f"{options.source} has no instance_data_dir; name its folder.")
+    options.honoured("type", "dataset.folder")
+    options.honoured("instance_data_dir", "dataset.folder")
+    path = Path(folder).expanduser()
+    return str(path if path.is_absolute() else defaults.folder / path)
+
+
+def read_dataset(raw: Mapping[str, object], position: int, defaults: Defaults) -> Imported:
+    """One dataset.
+
+    Raises:
+        LTX2Error: an unknown key, a bad value, or something this pack can't do.
+    """
+    options = Options(raw, f"dataset {raw.get('id') or position}")
+    kind = options.text("dataset_type", "image")
+    if kind in STORES:
+        return _store(options, kind)
+    if kind not in _TYPES:
+        raise LTX2Error(f"{options.source} has dataset_type {kind!r}; choose one of {', '.join((*_TYPES, *STORES))}.")
+    spec: dict = {"folder": _folder(options, defaults), "recursive": True, "seed": defaults.seed, "dataset_type": _TYPES[kind]}
+    for key, (name, convert) in DATASET_ROWS.items():
+        value = options.read(key, convert)
+        if value is not None:
+            spec[name] = value
+            options.honoured(key, f"dataset.{name}")
+        options.idle(key, "it is empty")
+    if options.read("probability", lambda v: v) is not None:
+        spec["probability"] = options.number("probability")
+    options.honoured("probability", "dataset.probability")
+    options.honoured("dataset_type", "dataset.dataset_type")
+    _captions(options, defaults, spec)
+    _picture(options, defaults, spec)
+    more = _video(options, defaults, spec) if kind != "image" else ()
+    sound, only = _audio(options, spec, kind == "audio")
+    table = _Block(options, "parquet")
+    table.rows(TABLE_ROWS, spec)
+    for key in TABLE_KEYS:
+        table.options.idle(key, "sizes are read from the files, and a name is found with or without its ending")
+    options.mapped("parquet", "dataset", "see parquet.*")
+    return _finished(options, spec, kind, defaults, (*more, *sound, *table.options.finish((*TABLE_ROWS, *TABLE_KEYS))), only)
+
+
+def _finished(options: Options, spec: dict, kind: str, defaults: Defaults, nested: tuple[Entry, ...], only: bool) -> Imported:
+    role = _role(options, kind, defaults)
+    for key in ("disabled", "disable"):
+        options.mapped(key, "", "a dataset that is switched off is left out")
+    options.idle("default", "it marks a store of text features")
+    options.mapped("is_regularisation_data", "regularisation", "a dataset of its own in the run")
+    options.mapped("conditioning_type", "references", "the reference's tokens stand before the clip's (IC-LoRA)")
+    options.mapped("conditioning_data", "references", "the dataset whose files have the clips' names")
+    options.mapped("source_dataset_id", "references", "found by file names")
+    options.mapped("s2v_datasets", "dataset.sound_folder", "sound of the same file stem")
+    offset = options.number("timestep_sampling_offset", 0.0)
+    options.mapped("timestep_sampling_offset", "train.timesteps.offsets", "for the clips of this folder")
+    _idle(options)
+    entries = options.finish((*DATASET_KEYS, *DATASET_ROWS, *DATASET_REASONS))
+    name = options.text("id", Path(spec["folder"]).name)
+    if role != "none":
+        DatasetSpec.from_dict(spec)
+    return Imported(name, role, spec, (*entries, *nested), _names(options, "s2v_datasets"), _names(options, "conditioning_data"), offset, only)
+
+
+def with_sound(datasets: Sequence[Imported]) -> tuple[Imported, ...]:
+    """Datasets whose sound comes from another one get its folder; that one is no longer trained alone.
+
+    Raises:
+        LTX2Error: a name that no dataset has.
+    """
+    by_name = {d.name: d for d in datasets}
+    lent: set[str] = set()
+    result = []
+    for dataset in datasets:
+        for name in dataset.sound_from:
+            if name not in by_name:
+                raise LTX2Error(f"dataset {dataset.name} takes its sound from {name!r}, which is no dataset of the file; correct s2v_datasets.")
+        if dataset.sound_from:
+            lent.update(dataset.sound_from)
+            dataset = replace(dataset, spec={**dataset.spec, "audio": True, "sound_folder": by_name[dataset.sound_from[0]].spec["folder"]})
+        result.append(dataset)
+    return tuple(replace(d, role="sound") if d.name in lent else d for d in result)
