@@ -1,0 +1,139 @@
+"""Many clips as one labelled video: a column an adapter, a row a prompt and seed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from ..media.audio import decode_audio
+from ..media.probe import opened, picture_stream, probe
+from ..media.video import rgb
+from ..media.write import write_video
+
+_WIDEST, _TALLEST = 3840, 2160  # what players and their decoders take everywhere
+_BACK, _INK, _GAP = (24, 24, 27), (235, 235, 235), 4
+
+
+@dataclass(frozen=True)
+class GridRow:
+    """label: one or more lines. files: one a column, None where there is none."""
+
+    label: str
+    files: tuple[Path | None, ...]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Pixels: of a tile, of the strip of row labels, of the strip of column labels, and of the whole."""
+
+    tile: tuple[int, int]
+    left: int
+    top: int
+    width: int
+    height: int
+
+    def place(self, column: int, row: int) -> tuple[int, int]:
+        return self.left + column * (self.tile[0] + _GAP), self.top + row * (self.tile[1] + _GAP)
+
+
+def _even(value: float) -> int:
+    return max(2, int(value) // 2 * 2)
+
+
+def plan_layout(size: tuple[int, int], columns: int, rows: int, tile_width: int = 384) -> tuple[Layout, int]:
+    """(layout, rows a page) of clips of ``size`` (width, height): tiles shrink until the columns fit, rows go on on the next page."""
+    left = max(96, tile_width // 3)
+    wide = _even(min(tile_width, size[0], (_WIDEST - left) / columns - _GAP))
+    tall = _even(wide * size[1] / size[0])
+    top = max(28, tall // 8)
+    page = min(rows, max(1, (_TALLEST - top) // (tall + _GAP)))
+    return Layout((wide, tall), left, top, _even(left + columns * (wide + _GAP) + 1), _even(top + page * (tall + _GAP) + 1)), page
+
+
+def wrapped(text: str, width: int, font: ImageFont.FreeTypeFont, draw: ImageDraw.ImageDraw) -> list[str]:
+    """Lines of at most ``width`` pixels; a word that is too long is cut."""
+    lines = []
+    for paragraph in text.splitlines():
+        line = ""
+        for word in paragraph.replace("_", "_ ").split():
+            joined = word if not line else (line + word if line.endswith("_") else f"{line} {word}")
+            if line and draw.textlength(joined, font=font) > width:
+                lines.append(line)
+                joined = word
+            while draw.textlength(joined, font=font) > width and len(joined) > 1:
+                joined = joined[:-1]
+            line = joined
+        lines.append(line)
+    return lines
+
+
+def _write(draw: ImageDraw.ImageDraw, text: str, box: tuple[int, int, int, int]) -> None:
+    """``text`` inside ``box`` (left, top, width, height), in the largest size at which all of it fits."""
+    left, top, width, height = box
+    for size in range(min(22, max(10, height // 2)), 8, -1):
+        font = ImageFont.load_default(size)
+        lines = wrapped(text, width - 8, font, draw)
+        if len(lines) * (size + 3) <= height:
+            break
+    draw.multiline_text((left + 4, top + 2), "\n".join(lines), fill=_INK, font=font, spacing=2)
+
+
+def background(layout: Layout, columns: Sequence[str], rows: Sequence[str]) -> Image.Image:
+    """The labels on an empty grid."""
+    image = Image.new("RGB", (layout.width, layout.height), _BACK)
+    draw = ImageDraw.Draw(image)
+    for i, text in enumerate(columns):
+        _write(draw, text, (layout.place(i, 0)[0], 0, layout.tile[0], layout.top))
+    for i, text in enumerate(rows):
+        _write(draw, text, (0, layout.place(0, i)[1], layout.left, layout.tile[1]))
+    return image
+
+
+def _tiles(path: Path | None, size: tuple[int, int]) -> Iterator[Image.Image]:
+    """The clip's frames at ``size``, whole, with bars where its shape is another."""
+    if path is None:
+        return
+    with opened(path) as container:
+        for frame in container.decode(picture_stream(container)):
+            picture = Image.fromarray(rgb(frame))
+            picture.thumbnail(size)
+            tile = Image.new("RGB", size, _BACK)
+            tile.paste(picture, ((size[0] - picture.width) // 2, (size[1] - picture.height) // 2))
+            yield tile
+
+
+def frames(layout: Layout, columns: Sequence[str], rows: Sequence[GridRow], count: int) -> Iterator[np.ndarray]:
+    """``count`` pictures uint8 [H, W, 3]; a shorter clip stays at its last frame."""
+    image = background(layout, columns, [r.label for r in rows])
+    cells = [(layout.place(c, r), _tiles(file, layout.tile)) for r, row in enumerate(rows) for c, file in enumerate(row.files)]
+    for _ in range(count):
+        for place, tiles in cells:
+            if (tile := next(tiles, None)) is not None:
+                image.paste(tile, place)
+        yield np.array(image)
+
+
+def write_grids(
+    folder: Path, columns: Sequence[str], rows: Sequence[GridRow], *, heard: int = 0, tile_width: int = 384, metadata: dict[str, str] | None = None
+) -> list[Path]:
+    """``grid.mp4``, and ``grid_2.mp4`` and so on where the rows need more pages.
+
+    Args:
+        heard: the column whose clip of a page's first row is heard.
+    """
+    files = [f for row in rows for f in row.files if f is not None]
+    infos = [probe(f) for f in files]
+    layout, page = plan_layout((infos[0].width, infos[0].height), len(columns), len(rows), tile_width)
+    longest = max(info.frames for info in infos)
+    paths = []
+    for number, start in enumerate(range(0, len(rows), page), 1):
+        part = rows[start : start + page]
+        sound = next((decode_audio(row.files[heard], rate=24000) for row in part if row.files[heard] is not None), None)
+        path = folder / ("grid.mp4" if number == 1 else f"grid_{number}.mp4")
+        paths.append(write_video(path, frames(layout, columns, part, longest), infos[0].frame_rate, sound, metadata))
+    return paths
+

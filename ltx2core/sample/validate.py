@@ -1,0 +1,203 @@
+"""Makes every cell of a plan, a file each, and one video of all; a run that dies goes on at the first missing cell."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from ..errors import LTX2Error
+from ..files import atomic_path
+from ..media.audio import fit_length
+from ..media.write import write_video
+from ..models.handle import Models
+from ..protocols import Interrupted, Progress, Reporter, Residency, StopSignal
+from .decode import Clip, decode
+from .grid import GridRow, write_grids
+from .modes import make
+from .plan import ORIGINAL, Cell, Plan
+from .recipe import RECIPE_TAG, read_recipe
+from .scores import PictureModel, measure
+from .settings import SampleSettings
+
+_PREVIEW = 512
+
+
+@dataclass(frozen=True)
+class ValidationResult:
+    """folder: where all files lie. grids: pages of the labelled video. files: one a cell, in the plan's order. made: how many were not there before."""
+
+    folder: Path
+    grids: tuple[Path, ...]
+    files: tuple[Path, ...]
+    cells: tuple[Cell, ...]
+    made: int
+    table: Path
+
+
+class _CellReporter:
+    """Steps of one cell as a part of all, and every message once."""
+
+    def __init__(self, inner: Reporter, total: int):
+        self._inner, self._total, self._said = inner, total, set()
+        self._done, self._text = 0, ""
+
+    def begin(self, done: int, text: str) -> None:
+        self._done, self._text = done, text
+
+    def progress(self, event: Progress) -> None:
+        if event.stage == "sample":
+            parts = event.total + 1
+            self._inner.progress(Progress("validate", self._done * parts + event.done, self._total * parts, self._text))
+
+    def finished(self, picture: Image.Image | None) -> None:
+        self._inner.progress(Progress("validate", self._done + 1, self._total, self._text, preview=picture))
+
+    def message(self, text: str, level: str = "info") -> None:
+        if text not in self._said:
+            self._said.add(text)
+            self._inner.message(text, level)
+
+
+def is_made(path: Path, cell: Cell) -> bool:
+    """Whether ``path`` is a whole file of this recipe; a damaged one is made again."""
+    if not path.is_file():
+        return False
+    try:
+        recipe = read_recipe(path)
+    except (LTX2Error, ValueError):
+        return False
+    return recipe is not None and recipe.get("key") == cell.recipe.key
+
+
+def validate(
+    models: Models,
+    plan: Plan,
+    folder: Path,
+    *,
+    residency: Residency,
+    reporter: Reporter,
+    stop: StopSignal,
+    tags: Mapping[str, str] | None = None,
+    picture_model: PictureModel | None = None,
+    scores: bool = False,
+) -> ValidationResult:
+    """Make what is missing under ``folder``, then the grid and ``cells.csv``.
+
+    Args:
+        tags: put into every file beside its recipe, for example the graph that made it.
+        scores: measure loudness and motion of every cell; with ``picture_model`` also the likeness to the row's original.
+
+    Raises:
+        LTX2Error: a cell that cannot be made; those before it are kept.
+        Interrupted: a person asked to stop; finished cells are kept.
+    """
+    services = {"residency": residency, "reporter": _CellReporter(reporter, 1), "stop": stop}
+    cells = plan.cells(_checked(models, plan))
+    paths = [folder / cell.file for cell in cells]
+    missing = [i for i, (cell, path) in enumerate(zip(cells, paths, strict=True)) if not is_made(path, cell)]
+    if len(missing) < len(cells):
+        reporter.message(f"{len(cells) - len(missing)} of {len(cells)} cells are there from before; the other {len(missing)} are made now.")
+    services["reporter"] = watched = _CellReporter(reporter, len(missing))
+    for done, i in enumerate(missing):
+        cell = cells[i]
+        watched.begin(done, " / ".join(str(x) for x in (cell.recipe.label, cell.column, cell.seed) if x is not None))
+        try:
+            clip = _make(models, plan, cell, services)
+        except Interrupted as error:
+            raise Interrupted(f"Validation stopped with {len(cells) - len(missing) + done} of {len(cells)} cells made; queue again and it goes on from there.") from error
+        _write(paths[i], cell, clip, tags or {})
+        watched.finished(_middle(clip))
+    table = folder / "cells.csv"
+    numbers = _measured(plan, cells, paths, picture_model, folder) if scores else [{} for _ in cells]
+    _write_table(table, cells, paths, numbers)
+    grids = _grids(plan, cells, paths, numbers, folder, tags or {})
+    return ValidationResult(folder, grids, tuple(paths), cells, len(missing), table)
+
+
+def _checked(models: Models, plan: Plan) -> Models:
+    """``models``; an adapter of another family is refused before anything is made."""
+    for column in plan.columns:
+        models.with_adapters(*column.adapters)
+    return models
+
+
+def _make(models: Models, plan: Plan, cell: Cell, services: dict) -> Clip:
+    row = plan.rows[cell.row]
+    keep = {"residency": services["residency"], "tiled": plan.tiled}
+    if cell.column == ORIGINAL:
+        latents = row.original.latents()
+        if latents.audio.numel():
+            return decode(latents, models, **keep)[0]
+        return replace(decode(replace(latents, audio=_silence(latents)), models, **keep)[0], waveform=None)
+    adapters = next(c.adapters for c in plan.all_columns if c.label == cell.column)
+    settings = SampleSettings.from_dict(dict(cell.recipe.settings))
+    negative = plan.negative.features() if any(g.needs_negative for g in settings.guidance()) else None
+    latents = make(models.with_adapters(*adapters), settings, row.prompt.features(), negative, row.given, **services)
+    return decode(latents, models, **keep)[0]
+
+
+def _silence(latents):
+    return latents.video.new_zeros(1, 8, 1, 16)
+
+
+def _write(path: Path, cell: Cell, clip: Clip, tags: Mapping[str, str]) -> None:
+    seed = "" if cell.seed is None else f", seed {cell.seed}"
+    comment = f"{cell.recipe.prompt} ({cell.column}{seed})"
+    sound = None if clip.waveform is None else fit_length(clip.waveform, len(clip.frames) / clip.frame_rate)
+    metadata = {**tags, "comment": comment, RECIPE_TAG: cell.recipe.to_json()}
+    write_video(path, clip.frames, clip.frame_rate, sound, metadata, cell.recipe.codec)
+
+
+def _middle(clip: Clip) -> Image.Image:
+    picture = Image.fromarray(np.ascontiguousarray(clip.frames[len(clip.frames) // 2].numpy()))
+    picture.thumbnail((_PREVIEW, _PREVIEW))
+    return picture
+
+
+def _measured(plan: Plan, cells: tuple[Cell, ...], paths: list[Path], model: PictureModel | None, folder: Path) -> list[dict]:
+    """Scores of every cell; those of an earlier run are read from ``scores.json``."""
+    known_path = folder / "scores.json"
+    known = json.loads(known_path.read_text(encoding="utf-8")) if known_path.is_file() else {}
+    originals = {cell.row: path for cell, path in zip(cells, paths, strict=True) if cell.column == ORIGINAL}
+    results = []
+    for cell, path in zip(cells, paths, strict=True):
+        reference = originals.get(cell.row) if cell.column != ORIGINAL else None
+        wanted = model is not None and reference is not None
+        found = known.get(path.name)
+        if found is None or (wanted and "similarity" not in found):
+            found = measure(path, model if wanted else None, reference)
+        known[path.name] = found
+        results.append(found)
+    with atomic_path(known_path) as temporary:
+        temporary.write_text(json.dumps(known, indent=1), encoding="utf-8")
+    return results
+
+
+def _write_table(path: Path, cells: tuple[Cell, ...], files: list[Path], numbers: list[dict]) -> None:
+    names = list(dict.fromkeys(name for row in numbers for name in row))
+    with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+        table = csv.writer(file)
+        table.writerow(["name", "column", "seed", "adapters", "prompt", "file", *names])
+        for cell, target, scores in zip(cells, files, numbers, strict=True):
+            adapters = " + ".join(f"{a.name} x{a.strength:g}" for a in cell.recipe.adapters)
+            values = ["" if scores.get(n) is None else f"{scores[n]:.4f}" for n in names]
+            seed = "" if cell.seed is None else cell.seed
+            table.writerow([cell.recipe.label, cell.column, seed, adapters, cell.recipe.prompt, target.name, *values])
+
+
+def _grids(plan: Plan, cells: tuple[Cell, ...], paths: list[Path], numbers: list[dict], folder: Path, tags: Mapping[str, str]) -> tuple[Path, ...]:
+    files = {(c.row, c.column, c.seed): p for c, p in zip(cells, paths, strict=True)}
+    rows = []
+    for i, row in enumerate(plan.rows):
+        for seed in plan.seeds:
+            found = tuple(files.get((i, label, None if label == ORIGINAL else seed)) for label in plan.labels)
+            rows.append(GridRow(f"{row.name}\nseed {seed}", found))
+    # The first adapter is heard, or the base where there is none.
+    heard = min(plan.labels.index("base") + 1, len(plan.labels) - 1)
+    return tuple(write_grids(folder, plan.labels, rows, heard=heard, metadata=dict(tags)))
