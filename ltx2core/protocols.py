@@ -49,11 +49,24 @@ class Progress:
     preview: object | None = None  # a PIL image
 
 
+@dataclass(frozen=True)
+class PreviewMade:
+    """A film of optimizer step ``step`` of the run named ``run``; ``file`` lies in the run's folder, with / between parts."""
+
+    run: str
+    step: int
+    file: str
+
+
 class Reporter(Protocol):
     def progress(self, event: Progress) -> None: ...
 
     def message(self, text: str, level: str = "info") -> None:
         """One plain sentence for the person. ``level``: info, warning or error."""
+        ...
+
+    def preview(self, event: PreviewMade) -> None:
+        """A preview of a run in training lies on disk now."""
         ...
 
 

@@ -16,7 +16,7 @@ import torch
 from tqdm import tqdm
 
 from .errors import LTX2Error
-from .protocols import Progress
+from .protocols import PreviewMade, Progress
 
 
 def default_device() -> torch.device:
@@ -81,6 +81,11 @@ class ConsoleReporter:
         self._write({"event": "message", "level": level, "text": text})
         if not self._quiet:
             tqdm.write(text if level == "info" else f"{level}: {text}", file=sys.stderr)
+
+    def preview(self, event: PreviewMade) -> None:
+        self._write({"event": "preview", "run": event.run, "step": event.step, "file": event.file})
+        if not self._quiet:
+            tqdm.write(f"Preview at step {event.step}: {event.file}", file=sys.stderr)
 
     def close(self) -> None:
         if self._bar is not None:

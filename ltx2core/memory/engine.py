@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -12,10 +13,11 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from ..errors import LTX2Error
 from ..models.forward import BlockRunner
 from ..train.batch import StepInputs
+from ..train.live_blocks import live_blocks
 from ..train.objective import Objective
 from ..train.step import StepLosses, training_step, velocities
 from .blocks import BlockRunnerFor, Programs
-from .quantize import quantise_block
+from .quantize import dequantised, quantise_block
 from .stores import ResidentStore, RingStore, Tensors, WeightStore
 
 PRECISIONS = ("bf16", "int8", "fp8")
@@ -95,10 +97,10 @@ class FastEngine:
         # Where blocks wait in host memory the fresh adapter was made there too.
         for parameter in self._trainable():
             parameter.data = parameter.data.to(device)
-        store = make_store(blocks, settings, device)
+        self._blocks, self._store = blocks, make_store(blocks, settings, device)
         programs = Programs.of(blocks[0], settings.compiled)
-        adapters = [adapter_parameters(b) for b in blocks]
-        self._runner: BlockRunner = BlockRunnerFor(programs, store, adapters, settings.kept)
+        self._adapters = [adapter_parameters(b) for b in blocks]
+        self._runner: BlockRunner = BlockRunnerFor(programs, self._store, self._adapters, settings.kept)
         self._captured = settings.captured and device.type == "cuda" and not settings.streamed
         self._graphs: dict[tuple, _Graph] = {}
         # One pool for the graphs of all buckets: they never run at once, and their results are copied out.
@@ -129,6 +131,16 @@ class FastEngine:
     def predict(self, inputs: StepInputs) -> tuple[Tensor, Tensor]:
         with torch.no_grad(), sdpa_kernel(_ATTENTION, set_priority=True):
             return velocities(self._model, inputs.to(self._device), self._objective, self._runner)
+
+    def plain_blocks(self) -> AbstractContextManager[None]:
+        if self._settings.precision == "bf16" and not self._settings.streamed:
+            return nullcontext()  # the blocks kept their weights
+        return live_blocks(self._model, self._blocks, self._weights, self._store.release)
+
+    def _weights(self, index: int, dtype: torch.dtype) -> Mapping[str, Tensor]:
+        """All weights of a block on the device, until the store is told that they are no longer needed."""
+        frozen = self._store.acquire(index, range(index + 1, len(self._blocks)))
+        return {**dequantised(frozen, dtype), **self._adapters[index]}
 
 
 class _Graph:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+from torch import nn
 from torch.utils._triton import has_triton
 
 from ..cache.dataset import DatasetCache
@@ -14,7 +16,9 @@ from ..errors import LTX2Error
 from ..geometry import audio_latent_length, video_tokens
 from ..models.handle import Models
 from ..protocols import Reporter, Residency, StopSignal
+from ..train.controls import Controls, Paused, with_pauses
 from ..train.loop import TrainResult, train
+from ..train.preview_clips import ClipPreviews, PreviewJob
 from ..train.reference import References
 from ..train.settings import RunConfig
 from ..train.targets import choose as choose_targets
@@ -63,23 +67,43 @@ def train_lora(
     adapter: Adapter | None = None,
     references: DatasetCache | None = None,
     regularisation: DatasetCache | None = None,
+    previews: Sequence[PreviewJob] = (),
+    controls: Controls | None = None,
+    until: int | None = None,
 ) -> TrainResult:
     """``train.loop.train`` with the base where ``memory`` says; None lets the plan decide by what is free.
 
-    Sound alone is trained with plain resident weights: it needs little memory beside them.
+    Sound alone is trained with plain resident weights: it needs little memory beside them. A pause that ``controls`` ask
+    for is waited for here, with nothing of the run on the device.
 
     Raises:
         Interrupted, LTX2Error: as ``train``; also when nothing fits.
     """
-    model = models.component("transformer")
+    if previews and not run.train.preview_every:
+        raise LTX2Error("Previews are given and preview_every is 0; set it to the steps between two of them, or leave them out.")
+    services = {"reporter": reporter, "stop": stop}
+    films = ClipPreviews(models, previews, directory, name, residency=residency, **services) if previews else None
     common = {
-        "directory": directory, "reporter": reporter, "stop": stop, "base": models.checkpoint.fingerprint("transformer"), "name": name,
-        "validation": validation, "adapter": adapter, "references": None if references is None else References(references),
-        "regularisation": regularisation, "vae": models.component("video_vae") if run.train.crepa else None,
+        "directory": directory, **services, "base": models.checkpoint.fingerprint("transformer"), "name": name, "validation": validation,
+        "adapter": adapter, "references": None if references is None else References(references), "regularisation": regularisation,
+        "controls": controls, "preview": films, "until": until,
     }  # fmt: skip
+
+    def attempt(again: bool) -> TrainResult:
+        # After a pause it goes on where it was, however it had begun.
+        now = replace(run, train=replace(run.train, resume="auto")) if again else run
+        vae = models.component("video_vae") if run.train.crepa else None
+        return _train_planned(models, now, cache, memory, residency, reporter, {**common, "vae": vae})
+
+    return with_pauses(attempt, controls, stop, reporter)
+
+
+def _train_planned(models: Models, run: RunConfig, cache: DatasetCache, memory: MemorySettings | None, residency: Residency, reporter: Reporter, common: Mapping[str, Any]) -> TrainResult:
+    """One part of the run, with the base placed anew."""
+    model = models.component("transformer")
     plan = None if run.train.audio_only else make_plan(run, model, cache, memory, residency)
     if plan is None:
-        return train(run, model, cache, residency=residency, **common)
+        return _resident(run, model, cache, residency, common)
     reporter.message(f"Memory: {plan}.")
     settings = plan.settings
     if run.lora.kind == "dora" and (settings.precision != "bf16" or settings.streamed):
@@ -89,10 +113,19 @@ def train_lora(
         settings = replace(settings, compiled=False)
     engine, working = fast_engine(settings), plan.optimizer + plan.activations
     if settings.precision == "bf16" and not settings.streamed:
-        return train(run, model, cache, residency=residency, engine=engine, working_bytes=working, **common)
+        return _resident(run, model, cache, residency, {**common, "engine": engine, "working_bytes": working})
     try:
         return train(run, model, cache, residency=WithoutBlocks(residency, plan.weights), engine=engine, working_bytes=working, **common)
     finally:
         # Its blocks were emptied into another form; the next user reads the file again.
         models.drop("transformer")
         residency.release(model)
+
+
+def _resident(run: RunConfig, model: nn.Module, cache: DatasetCache, residency: Residency, common: Mapping[str, Any]) -> TrainResult:
+    """``train`` with weights that stay whole; they leave the device for a pause."""
+    try:
+        return train(run, model, cache, residency=residency, **common)
+    except Paused:
+        residency.release(model)
+        raise

@@ -55,6 +55,10 @@ class RunControls:
         self._save = self._pause = self._stop = False
         self.state = "running"
 
+    def listen(self, tell: Callable[[str], None]) -> None:
+        """Let ``tell`` be called with each new state."""
+        self._tell = tell
+
     def request(self, action: str) -> None:
         """``pause`` saves, frees the device and waits; ``resume`` ends that; ``save`` saves and goes on; ``stop`` saves
         and returns what has been learned so far.
@@ -92,12 +96,12 @@ class RunControls:
             self._changed.wait_for(lambda: not self._pause, seconds)
 
 
-def with_pauses(attempt: Callable[[bool], T], controls: Controls | None, stop: StopSignal, reporter: Reporter, leave: Callable[[], None]) -> T:
+def with_pauses(attempt: Callable[[bool], T], controls: Controls | None, stop: StopSignal, reporter: Reporter) -> T:
     """``attempt`` until it returns something other than a pause.
 
     Args:
-        attempt: trains from the last checkpoint; it is told whether it was paused before.
-        leave: takes everything off the device.
+        attempt: trains from the last checkpoint; it is told whether it was paused before. When it raises Paused, nothing
+            of the run lies on the device.
 
     Raises:
         Interrupted: stopped, also during a pause.
@@ -109,7 +113,6 @@ def with_pauses(attempt: Callable[[bool], T], controls: Controls | None, stop: S
         except Paused as paused:
             if controls is None:
                 raise
-            leave()
             controls.announce("paused")
             reporter.message(f"{paused} The device is free until it is resumed.")
             while controls.pause_requested():

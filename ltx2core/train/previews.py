@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Protocol
 
@@ -16,8 +16,13 @@ if TYPE_CHECKING:
 
 
 class Preview(Protocol):
-    def __call__(self, step: int, model: nn.Module) -> None:
-        """Make the previews of optimizer step ``step`` with the live ``model``, the adapter inside, in eval mode.
+    """Some clips, by name."""
+
+    @property
+    def names(self) -> Sequence[str]: ...
+
+    def make(self, name: str, step: int, model: nn.Module) -> None:
+        """Make one of them at optimizer step ``step`` with the live ``model``, the adapter inside, in eval mode.
 
         May raise anything: the loop says so and goes on. It must not move ``model``.
         """
@@ -37,8 +42,8 @@ def off_device(tensors: list[torch.Tensor]) -> Iterator[None]:
             tensor.data = tensor.data.to(place)
 
 
-def run_preview(preview: Preview, session: Session) -> None:
-    """Call ``preview`` with the weights that are exported; an error becomes a warning, and random numbers go on as before."""
+def run_previews(previews: Preview, session: Session) -> None:
+    """Make all, with the weights that are exported. An error becomes a warning, and random numbers go on as before."""
     model, device = session.lora.model, session.device
     training = model.training
     devices = [device.index or 0] if device.type == "cuda" else []
@@ -48,12 +53,20 @@ def run_preview(preview: Preview, session: Session) -> None:
             torch.random.fork_rng(devices=devices), torch.no_grad(), session.ema.applied() if session.ema else nullcontext(),
             off_device(session.optimizer.movable()), session.engine.plain_blocks(),
         ):  # fmt: skip
-            preview(session.step, model)
+            for name in previews.names:
+                _make(previews, name, session)
     except Interrupted:
-        session.reporter.message(f"The preview at step {session.step} was left out, since training was asked to stop.", "warning")
-    except Exception as error:  # noqa: BLE001 - whatever goes wrong in a preview, hours of training go on
-        session.reporter.message(f"The preview at step {session.step} failed ({type(error).__name__}: {error}); training goes on.", "warning")
+        session.reporter.message(f"Previews at step {session.step} are left out, since training was asked to stop.", "warning")
     finally:
         model.train(training)
         if device.type == "cuda":
             torch.cuda.empty_cache()
+
+
+def _make(previews: Preview, name: str, session: Session) -> None:
+    try:
+        previews.make(name, session.step, session.lora.model)
+    except Interrupted:
+        raise
+    except Exception as error:  # noqa: BLE001 - whatever goes wrong in a preview, hours of training go on
+        session.reporter.message(f"The preview {name} at step {session.step} failed ({type(error).__name__}: {error}); training goes on.", "warning")

@@ -8,7 +8,7 @@ from ..errors import LTX2Error
 from ..protocols import Interrupted, StopSignal
 from .controls import Controls, Paused
 from .feed import Feed
-from .previews import Preview, run_preview
+from .previews import Preview, run_previews
 from .session import Session
 from .settings import TrainSettings
 from .validate import divergence
@@ -73,7 +73,7 @@ def _after_step(session: Session, train: TrainSettings, outside: Outside, last: 
 
 def _preview(session: Session, train: TrainSettings, outside: Outside) -> None:
     if outside.preview is not None and train.preview_every:
-        run_preview(outside.preview, session)
+        run_previews(outside.preview, session)
 
 
 def run_steps(session: Session, outside: Outside, last: int) -> None:

@@ -11,7 +11,7 @@ from comfy.utils import ProgressBar
 from comfy_execution.utils import get_executing_context
 from server import PromptServer
 
-from ...ltx2core.protocols import Progress
+from ...ltx2core.protocols import PreviewMade, Progress
 from .controls import LiveRun
 from .pace import Pace
 
@@ -69,6 +69,9 @@ class HostReporter:
     def message(self, text: str, level: str = "info") -> None:
         logging.log(_LEVELS.get(level, logging.INFO), "[LTX-2 Studio] %s", text)
         self.send("ltx2.message", {"text": text, "level": level})
+
+    def preview(self, event: PreviewMade) -> None:
+        self.send("ltx2.preview", {"run": event.run, "step": event.step, "file": event.file})
 
     def send(self, event: str, data: dict[str, Any]) -> None:
         server = PromptServer.instance

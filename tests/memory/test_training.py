@@ -1,22 +1,29 @@
 """A whole run through the fast engine equals one through the plain engine, and leaves no trace."""
 
 import copy
+from dataclasses import replace
 
 import pytest
 import torch
 
-from ltx2core.cache.dataset import CachedClip, DatasetCache
+from ltx2core.cache.dataset import CachedClip, DatasetCache, Sample
 from ltx2core.cache.store import Store
 from ltx2core.checkpoint.combined import open_checkpoint
 from ltx2core.errors import LTX2Error
-from ltx2core.memory.engine import MemorySettings, fast_engine
+from ltx2core.memory.engine import FastEngine, MemorySettings, fast_engine
 from ltx2core.memory.residency import WithoutBlocks
 from ltx2core.memory.training import make_plan, train_lora
+from ltx2core.models.forward import denoise, run_block
 from ltx2core.models.handle import Models
 from ltx2core.standalone import ConsoleReporter, PlainResidency, StopFlag
 from ltx2core.tiny import write_tiny_checkpoint
+from ltx2core.train.batch import prepare
+from ltx2core.train.controls import RunControls
+from ltx2core.train.lora import injected
 from ltx2core.train.loop import train
-from ltx2core.train.settings import RunConfig, TrainSettings
+from ltx2core.train.objective import Objective
+from ltx2core.train.settings import LoRASettings, RunConfig, TrainSettings
+from ltx2core.train.targets import choose
 
 
 @pytest.fixture
@@ -86,3 +93,57 @@ def test_streaming_on_a_processor_is_refused(models, cache, services):
     with pytest.raises(LTX2Error, match="needs a graphics card"):
         make_plan(RUN, models.component("transformer"), cache, MemorySettings(streamed=2), services["residency"])
     assert make_plan(RUN, models.component("transformer"), cache, None, services["residency"]) is None
+
+
+class PausedOnce(ConsoleReporter):
+    """Asks for a pause at step 1, and to go on when the run says that it is paused."""
+
+    def __init__(self, controls):
+        super().__init__(quiet=True)
+        self.controls, self.asked = controls, False
+        controls.listen(lambda state: controls.request("resume") if state == "paused" else None)
+
+    def progress(self, event):
+        if event.stage == "train" and not self.asked:
+            self.asked = True
+            self.controls.request("pause")
+
+
+class Watched(PlainResidency):
+    def __init__(self):
+        super().__init__(torch.device("cpu"))
+        self.released = []
+
+    def release(self, module):
+        self.released.append(module)
+        super().release(module)
+
+
+def test_a_pause_releases_the_base_and_the_run_goes_on_to_the_bit(models, cache, services, tmp_path):
+    controls, watched = RunControls(), Watched()
+    run = RunConfig(train=replace(RUN.train, resume="new"))
+    paused = train_lora(models, run, cache, directory=tmp_path / "a", name="a", controls=controls, **{**services, "reporter": PausedOnce(controls), "residency": watched})
+    assert models.component("transformer") in watched.released and controls.state == "running"
+    whole = train_lora(models, RUN, cache, directory=tmp_path / "b", name="a", **services)
+    assert [r.loss for r in paused.history.steps] == [r.loss for r in whole.history.steps] and paused.steps == 3
+
+
+@pytest.mark.parametrize("settings", [MemorySettings(compiled=False), MemorySettings("int8", compiled=False), MemorySettings(streamed=2, compiled=False, captured=False)])
+def test_blocks_can_be_called_plainly_while_they_lie_elsewhere(models, settings):
+    model, train_settings = models.component("transformer"), TrainSettings()
+    blocks = len(model.transformer_blocks)
+    with injected(model, LoRASettings(rank=4), choose("audio_video", blocks, True).modules, 0, torch.float32) as lora:
+        generator = torch.Generator().manual_seed(5)
+        with torch.no_grad():
+            for parameter in lora.parameters.values():
+                parameter.copy_(0.1 * torch.randn(parameter.shape, generator=generator))
+        engine = FastEngine(model, Objective.of(train_settings), torch.device("cpu"), settings)
+        make = lambda *s: torch.randn(*s, generator=generator).bfloat16()  # noqa: E731
+        sample = Sample("0", make(128, 2, 2, 3), make(8, 9, 16), make(16, 64), make(16, 64), 25.0, "b")
+        inputs, own = prepare([sample], 0, train_settings, torch.float32), model.transformer_blocks
+        expected = engine.predict(inputs)
+        with engine.plain_blocks(), torch.no_grad():
+            found = denoise(model, inputs.video.modality(), inputs.audio.modality(), runner=run_block)
+        assert model.transformer_blocks is own
+        for ours, theirs in zip(found, expected, strict=True):
+            torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-6)

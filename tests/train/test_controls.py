@@ -77,27 +77,35 @@ def test_stop_returns_what_was_learned_and_queueing_again_goes_on(go, tmp_path):
 def test_a_pause_saves_and_leaves_the_model_alone_until_it_is_resumed(go, model, tmp_path, surroundings):
     controls, left = RunControls(), []
 
-    def leave():
-        left.append((saved(tmp_path / "run"), hasattr(model, "peft_config")))
-        threading.Timer(0.05, lambda: controls.request("resume")).start()
+    def tell(state):
+        states.append(state)
+        if state == "paused":
+            left.append((saved(tmp_path / "run"), hasattr(model, "peft_config")))
+            threading.Timer(0.05, lambda: controls.request("resume")).start()
 
     states = []
-    controls._tell = states.append
-    result = with_pauses(
-        lambda again: go("run", controls=controls, reporter=AtStep(3, lambda: controls.request("pause"))), controls, StopFlag(), surroundings["reporter"], leave
-    )
+    controls.listen(tell)
+    attempts = []
+
+    def attempt(again):
+        attempts.append(again)
+        return go("run", controls=controls, reporter=AtStep(3, lambda: controls.request("pause")))
+
+    result = with_pauses(attempt, controls, StopFlag(), surroundings["reporter"])
+    assert attempts == [False, True]
     assert left == [([3], False)] and states == ["pausing", "paused", "running"]
     assert same(result, go("whole"))
 
 
 def test_cancel_during_a_pause_is_an_interrupt(go, surroundings):
-    controls, stop = RunControls(), StopFlag()
+    stop = StopFlag()
 
-    def leave():
-        stop.stopped = True
+    def tell(state):
+        stop.stopped = state == "paused"
 
+    controls = RunControls(tell)
     with pytest.raises(Interrupted, match="at step 2 while it was paused"):
-        with_pauses(lambda again: go("run", controls=controls, reporter=AtStep(2, lambda: controls.request("pause"))), controls, stop, surroundings["reporter"], leave)
+        with_pauses(lambda again: go("run", controls=controls, reporter=AtStep(2, lambda: controls.request("pause"))), controls, stop, surroundings["reporter"])
 
 
 def test_without_controls_a_pause_is_handed_on(surroundings):
@@ -105,7 +113,7 @@ def test_without_controls_a_pause_is_handed_on(surroundings):
         raise Paused(3)
 
     with pytest.raises(Paused, match="step 3"):
-        with_pauses(attempt, None, StopFlag(), surroundings["reporter"], lambda: None)
+        with_pauses(attempt, None, StopFlag(), surroundings["reporter"])
 
 
 def test_an_unknown_action_is_refused():

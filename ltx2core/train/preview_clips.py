@@ -1,0 +1,103 @@
+"""Previews of a run as films in its folder, made by the samplers of ``ltx2core/sample``."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from PIL import Image
+from torch import Tensor, device, nn
+
+from ..errors import LTX2Error
+from ..media.audio import Waveform
+from ..media.write import write_video
+from ..models.handle import Models
+from ..protocols import PreviewMade, Progress, Reporter, Residency, StopSignal
+from ..sample.decode import Clip, decode
+from ..sample.loop import Latents
+from ..sample.modes import image_to_video, sound_to_video, text_to_video
+from ..sample.settings import SampleSettings
+from ..text.features import TextFeatures
+
+_NAME = re.compile(r"[\w.\-]+")
+
+
+@dataclass(frozen=True)
+class PreviewJob:
+    """One film: of a prompt, with a first picture (``image``, uint8 [1, H, W, 3]) or for a sound, if given."""
+
+    name: str
+    positive: TextFeatures
+    negative: TextFeatures | None = None
+    settings: SampleSettings = field(default_factory=SampleSettings)
+    image: Tensor | None = None
+    sound: Waveform | None = None
+
+    def __post_init__(self) -> None:
+        if not _NAME.fullmatch(self.name):
+            raise LTX2Error(f"The preview's name {self.name!r} cannot be part of a file name; use letters, digits, dots, - and _.")
+        if self.image is not None and self.sound is not None:
+            raise LTX2Error(f"The preview {self.name} has an image and a sound; give one of them.")
+
+
+class Holding:
+    """A residency inside which ``live`` stays as it is: training needs it at its place, with its adapter."""
+
+    def __init__(self, inner: Residency, live: nn.Module):
+        self._inner, self._live = inner, live
+
+    @property
+    def device(self) -> device:
+        return self._inner.device
+
+    @contextmanager
+    def use(self, module: nn.Module, working_bytes: int = 0) -> Iterator[nn.Module]:
+        if module is self._live:
+            yield module
+            return
+        with self._inner.use(module, working_bytes):
+            yield module
+
+    def release(self, module: nn.Module) -> None:
+        if module is not self._live:
+            self._inner.release(module)
+
+
+class ClipPreviews:
+    """A :class:`~ltx2core.train.previews.Preview` of ``jobs``: ``directory/previews/step-000100-<name>.mp4``."""
+
+    def __init__(self, models: Models, jobs: Sequence[PreviewJob], directory: Path, run: str, *, residency: Residency, reporter: Reporter, stop: StopSignal):
+        if len({job.name for job in jobs}) != len(jobs):
+            raise LTX2Error("Two previews have one name; give each its own.")
+        self._models, self._jobs = replace(models, adapters=()), {job.name: job for job in jobs}
+        self._directory, self._run = directory, run
+        self._residency, self._reporter, self._stop = residency, reporter, stop
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(self._jobs)
+
+    def make(self, name: str, step: int, model: nn.Module) -> None:
+        if self._models.component("transformer") is not model:
+            raise LTX2Error("The previews' checkpoint is not the one in training; wire the same one to both.")
+        residency = Holding(self._residency, model)
+        clip = decode(self._latents(self._jobs[name], residency), self._models, residency=residency)[0]
+        path = write_video(self._directory / "previews" / f"step-{step:06d}-{name}.mp4", clip.frames, clip.frame_rate, clip.waveform)
+        self._tell(step, path, clip)
+
+    def _latents(self, job: PreviewJob, residency: Residency) -> Latents:
+        services = {"residency": residency, "reporter": self._reporter, "stop": self._stop}
+        if job.image is not None:
+            return image_to_video(self._models, job.settings, job.image, job.positive, job.negative, **services)
+        if job.sound is not None:
+            return sound_to_video(self._models, job.settings, job.sound, job.positive, job.negative, **services)
+        return text_to_video(self._models, job.settings, job.positive, job.negative, **services)
+
+    def _tell(self, step: int, path: Path, clip: Clip) -> None:
+        middle = Image.fromarray(clip.frames[len(clip.frames) // 2].numpy())
+        place = list(self.names).index(path.stem.split("-", 2)[2]) + 1
+        self._reporter.progress(Progress("preview", place, len(self.names), preview=middle))
+        self._reporter.preview(PreviewMade(self._run, step, path.relative_to(self._directory).as_posix()))
