@@ -1,0 +1,116 @@
+"""The steps of a block between its matrix products: each in plain torch, and as one Triton kernel on a card that has it.
+
+All tensors are [rows, columns], a row being a token of a sample; ``index`` [rows] says which row of a modulation belongs to
+it. Arithmetic is in float32 at least, results in the targets' dtype.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+
+import torch
+from torch import Tensor
+
+Rope = tuple[Tensor, Tensor]  # cos and sin [B, H, N, head / 2]
+
+
+@cache
+def _has_triton() -> bool:
+    from torch.utils._triton import has_triton
+
+    return has_triton()
+
+
+def _fast(tensor: Tensor) -> bool:
+    return tensor.is_cuda and tensor.dtype != torch.float64 and _has_triton()
+
+
+def _wide(tensor: Tensor) -> Tensor:
+    return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
+
+
+def norm_modulate(h: Tensor, scale: Tensor | None, shift: Tensor | None, index: Tensor, eps: float, out: Tensor) -> None:
+    """out = rmsnorm(h) * (1 + scale) + shift; without scale the norm alone."""
+    if _fast(h):
+        from .kernels import norm_modulate as kernel
+
+        return kernel(h, scale, shift, index, eps, out)
+    x = _wide(h)
+    x = x * torch.rsqrt(x.square().mean(-1, keepdim=True) + eps)
+    out.copy_(x if scale is None else x * (1 + _wide(scale)[index]) + _wide(shift)[index])
+
+
+def norm_modulate_backward(h: Tensor, scale: Tensor | None, index: Tensor, eps: float, towards: Tensor, into: Tensor) -> None:
+    """Add the gradient towards ``h`` to ``into``, given the one towards the result."""
+    if _fast(h):
+        from .kernels import norm_modulate_backward as kernel
+
+        return kernel(h, scale, index, eps, towards, into)
+    x, g = _wide(h), _wide(towards)
+    g = g if scale is None else g * (1 + _wide(scale)[index])
+    r = torch.rsqrt(x.square().mean(-1, keepdim=True) + eps)
+    into.copy_(_wide(into) + r * (g - x * r.square() * (g * x).mean(-1, keepdim=True)))
+
+
+def _rotated(x: Tensor, rope: Rope, back: bool) -> Tensor:
+    """Both halves of each head turned by the angle of the token (split layout); by its negative with ``back``."""
+    cos, sin = (t.transpose(1, 2).to(x.dtype) for t in rope)
+    batch, tokens, heads, half = cos.shape
+    first, second = x.view(batch, tokens, heads, 2, half).unbind(3)
+    sin = -sin if back else sin
+    return torch.stack((first * cos - second * sin, second * cos + first * sin), 3).reshape(x.shape)
+
+
+def norm_rope(x: Tensor, weight: Tensor, rope: Rope | None, eps: float) -> Tensor:
+    """rope(rmsnorm(x) * weight), contiguous."""
+    if _fast(x):
+        from .kernels import norm_rope as kernel
+
+        return kernel(x, weight, rope, eps)
+    y = _wide(x)
+    y = y * torch.rsqrt(y.square().mean(-1, keepdim=True) + eps) * _wide(weight)
+    return (y if rope is None else _rotated(y, rope, False)).to(x.dtype)
+
+
+def norm_rope_backward(x: Tensor, weight: Tensor, rope: Rope | None, eps: float, towards: Tensor, out: Tensor) -> None:
+    """The gradient towards ``x``."""
+    if _fast(x):
+        from .kernels import norm_rope_backward as kernel
+
+        return kernel(x, weight, rope, eps, towards, out)
+    y, g = _wide(x), _wide(towards).contiguous()
+    g = (g if rope is None else _rotated(g, rope, True)) * _wide(weight)
+    r = torch.rsqrt(y.square().mean(-1, keepdim=True) + eps)
+    out.copy_(r * (g - y * r.square() * (g * y).mean(-1, keepdim=True)))
+
+
+def gated_add(h: Tensor, y: Tensor, gate: Tensor | None, index: Tensor) -> Tensor:
+    """h + y * gate; y is overwritten."""
+    if gate is None:
+        return y.add_(h)
+    if _fast(h):
+        from .kernels import gated_add as kernel
+
+        return kernel(h, y, gate, index)
+    return y.copy_(_wide(h) + _wide(y) * _wide(gate)[index])
+
+
+def gated(g: Tensor, gate: Tensor | None, index: Tensor, out: Tensor) -> None:
+    """out = g * gate."""
+    if gate is None:
+        out.copy_(g)
+        return
+    if _fast(g):
+        from .kernels import gated as kernel
+
+        return kernel(g, gate, index, out)
+    out.copy_(_wide(g) * _wide(gate)[index])
+
+
+def dequantise(values: Tensor, scale: Tensor, out: Tensor) -> None:
+    """out = values * scale, one scale a row."""
+    if _fast(out):
+        from .kernels import dequantise as kernel
+
+        return kernel(values, scale, out)
+    out.copy_(values.to(out.dtype) * scale.to(out.dtype))

@@ -1,0 +1,91 @@
+"""Queries, keys and values of one attention, and their gradients."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from . import linear, ops
+from .groups import GroupLayout
+from .ops import Rope
+from .weights import BlockWeights
+
+
+@dataclass(frozen=True)
+class Query:
+    """ext: [x u]; raw: before norm and rotation (rows may lie apart); q: after them."""
+
+    ext: Tensor
+    raw: Tensor
+    q: Tensor
+
+
+@dataclass(frozen=True)
+class KeyValue:
+    ext: Tensor
+    raw: Tensor
+    k: Tensor
+    v: Tensor
+
+
+@dataclass(frozen=True)
+class Projection:
+    """The linears before one attention and its norms, under ``name``. eps: of the norms."""
+
+    name: str
+    eps: float
+
+    def _normed(self, w: BlockWeights, which: str, raw: Tensor, rope: Rope | None) -> Tensor:
+        return ops.norm_rope(raw, w[f"{self.name}.norm_{which}.weight"], rope, self.eps)
+
+    def own(self, w: BlockWeights, ext: Tensor, rope: Rope) -> tuple[Query, KeyValue]:
+        """All three of one input."""
+        layout = w.layouts[f"{self.name}.qkv"]
+        q, k, v = linear.forward(w.matrix(f"{self.name}.qkv"), w.bias(f"{self.name}.qkv"), ext, layout).split(layout.outs, 1)
+        return Query(ext, q, self._normed(w, "q", q, rope)), KeyValue(ext, k, self._normed(w, "k", k, rope), v)
+
+    def query(self, w: BlockWeights, ext: Tensor, rope: Rope | None) -> Query:
+        layout = w.layouts[f"{self.name}.q"]
+        q = linear.forward(w.matrix(f"{self.name}.q"), w.bias(f"{self.name}.q"), ext, layout)
+        return Query(ext, q, self._normed(w, "q", q, rope))
+
+    def key_value(self, w: BlockWeights, ext: Tensor, rope: Rope | None) -> KeyValue:
+        layout = w.layouts[f"{self.name}.kv"]
+        k, v = linear.forward(w.matrix(f"{self.name}.kv"), w.bias(f"{self.name}.kv"), ext, layout).split(layout.outs, 1)
+        return KeyValue(ext, k, self._normed(w, "k", k, rope), v)
+
+    def _through_norm(self, w: BlockWeights, which: str, raw: Tensor, rope: Rope | None, towards: Tensor, out: Tensor) -> None:
+        ops.norm_rope_backward(raw, w[f"{self.name}.norm_{which}.weight"], rope, self.eps, towards, out)
+
+    def own_backward(self, w: BlockWeights, query: Query, kv: KeyValue, rope: Rope, dq: Tensor, dk: Tensor, dv: Tensor) -> Tensor:
+        group = f"{self.name}.qkv"
+        layout = w.layouts[group]
+        towards, parts = self._towards(query.ext, layout)
+        self._through_norm(w, "q", query.raw, rope, dq, parts[0])
+        self._through_norm(w, "k", kv.raw, rope, dk, parts[1])
+        parts[2].copy_(dv)
+        return linear.backward(w.matrix(group), query.ext, towards, layout, w.adapters)
+
+    def query_backward(self, w: BlockWeights, query: Query, rope: Rope | None, dq: Tensor) -> Tensor:
+        group = f"{self.name}.q"
+        layout = w.layouts[group]
+        towards, parts = self._towards(query.ext, layout)
+        self._through_norm(w, "q", query.raw, rope, dq, parts[0])
+        return linear.backward(w.matrix(group), query.ext, towards, layout, w.adapters)
+
+    def key_value_backward(self, w: BlockWeights, kv: KeyValue, rope: Rope | None, dk: Tensor, dv: Tensor, wanted: bool = True) -> Tensor | None:
+        """``wanted`` False: the input is frozen, only adapters learn."""
+        group = f"{self.name}.kv"
+        layout = w.layouts[group]
+        if not wanted and not layout.width:
+            return None
+        towards, parts = self._towards(kv.ext, layout)
+        self._through_norm(w, "k", kv.raw, rope, dk, parts[0])
+        parts[1].copy_(dv)
+        return linear.backward(w.matrix(group), kv.ext, towards, layout, w.adapters, wanted)
+
+    @staticmethod
+    def _towards(ext: Tensor, layout: GroupLayout) -> tuple[Tensor, tuple[Tensor, ...]]:
+        towards, dy = linear.gradient_room(ext.shape[0], layout, ext)
+        return towards, dy.split(layout.outs, 1)

@@ -1,0 +1,121 @@
+"""Written-out blocks as a ``runner`` of ``models.forward.denoise``, under autograd between the blocks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from ..memory.stores import WeightStore
+from ..models.forward import BlockInputs
+from .block import FusedBlock
+from .groups import Adapters, GroupLayout
+from .lanes import Lanes
+from .modulation import Shared
+from .weights import BlockWeights
+
+
+@dataclass(frozen=True)
+class FusedModel:
+    """All blocks of one model: their code, their weights' store and their adapters."""
+
+    block: FusedBlock
+    store: WeightStore
+    layouts: Mapping[str, GroupLayout]
+    adapters: Sequence[Adapters]
+    resident: bool
+
+    @classmethod
+    def of(cls, block: nn.Module, store: WeightStore, layouts: Mapping[str, GroupLayout], adapters: Sequence[Adapters], resident: bool, device: torch.device) -> FusedModel:
+        return cls(FusedBlock(block, Lanes(device)), store, layouts, adapters, resident)
+
+    def weights(self, index: int, following: Sequence[int], dtype: torch.dtype) -> BlockWeights:
+        weights = BlockWeights(self.store.acquire(index, following), self.layouts, self.adapters[index], dtype)
+        if not self.resident:
+            weights.refresh()
+        return weights
+
+    def refresh(self) -> None:
+        """The adapters' present values into all resident matrices, once a step."""
+        if self.resident:
+            for index in range(len(self.adapters)):
+                BlockWeights(self.store.acquire(index, ()), self.layouts, self.adapters[index], torch.bfloat16).refresh()
+
+
+@dataclass(frozen=True)
+class _Place:
+    model: FusedModel
+    index: int
+    shared: Shared
+    ahead: Sequence[int]
+    behind: Sequence[int]
+    kept: bool
+
+
+def _rows(tensor: Tensor) -> Tensor:
+    return tensor.detach().flatten(0, 1)
+
+
+class _Block(torch.autograd.Function):
+    """Adapters' gradients are added to their ``.grad`` in backward, so autograd sees the two states alone."""
+
+    @staticmethod
+    def forward(ctx, place: _Place, hidden: Tensor, audio_hidden: Tensor):
+        model = place.model
+        weights = model.weights(place.index, place.ahead, hidden.dtype)
+        h, a = _rows(hidden), _rows(audio_hidden)
+        ctx.place, ctx.kept = place, None
+        if place.kept:
+            ctx.kept = model.block.again(weights, place.shared, h, a)
+            h, a = model.block.end(weights, place.shared, ctx.kept)
+        else:
+            ctx.save_for_backward(hidden, audio_hidden)
+            h, a = model.block.forward(weights, place.shared, h, a)
+        model.store.release(place.index)
+        return h.view(hidden.shape), a.view(audio_hidden.shape)
+
+    @staticmethod
+    def backward(ctx, g: Tensor, ga: Tensor):
+        place = ctx.place
+        model, shape, audio_shape = place.model, g.shape, ga.shape
+        weights = model.weights(place.index, place.behind, g.dtype)
+        kept, ctx.kept = ctx.kept, None
+        if kept is None:
+            kept = model.block.again(weights, place.shared, *(_rows(t) for t in ctx.saved_tensors))
+        g, ga = model.block.backward(weights, place.shared, kept, _rows(g.contiguous()), _rows(ga.contiguous()))
+        model.store.release(place.index)
+        return None, g.view(shape), ga.view(audio_shape)
+
+
+class FusedRunner:
+    """Runs blocks; ``kept`` of the last ones without recompute. One at a time may be in use, for one forward pass and its backward."""
+
+    def __init__(self, model: FusedModel, kept: int = 0):
+        self._model, self._kept, self._count = model, kept, len(model.adapters)
+        self._inputs: BlockInputs | None = None
+        self._shared: Shared | None = None
+
+    def _shared_of(self, inputs: BlockInputs, hidden: Tensor, audio_hidden: Tensor) -> Shared:
+        if inputs is not self._inputs:
+            self._inputs, self._shared = inputs, Shared.of(inputs, hidden.shape[1], audio_hidden.shape[1])
+        return self._shared
+
+    def __call__(self, index: int, block: nn.Module, hidden: Tensor, audio_hidden: Tensor, inputs: BlockInputs) -> tuple[Tensor, Tensor]:
+        if index == 0:
+            self._model.refresh()
+        shared = self._shared_of(inputs, hidden, audio_hidden)
+        ahead, behind = range(index + 1, self._count), range(index - 1, -1, -1)
+        if not torch.is_grad_enabled():
+            weights = self._model.weights(index, ahead, hidden.dtype)
+            h, a = self._model.block.forward(weights, shared, _rows(hidden), _rows(audio_hidden))
+            self._model.store.release(index)
+            return h.view(hidden.shape), a.view(audio_hidden.shape)
+        # After the last block backward begins with it again, and after the first the next step's forward.
+        kept = index >= self._count - self._kept
+        place = _Place(self._model, index, shared, ahead or range(index - 1, -1, -1), behind or range(1, self._count), kept)
+        if index == 0:
+            # The adapters are no inputs of the function, so it is the state that tells autograd to come back here.
+            hidden, audio_hidden = hidden.detach().requires_grad_(), audio_hidden.detach().requires_grad_()
+        return _Block.apply(place, hidden, audio_hidden)

@@ -1,0 +1,179 @@
+"""One modality's own part of a block: self attention, attention to the text, feed-forward net."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from . import linear, ops
+from .attention import Attended, Heads, attend
+from .modulation import Side, rows_of
+from .projections import KeyValue, Projection, Query
+from .weights import BlockWeights
+
+# Order in a block's table and in a step's modulation: shift, scale, gate of self attention, then of the feed-forward net.
+_SHIFT, _SCALE, _GATE, _FF_SHIFT, _FF_SCALE, _FF_GATE = range(6)
+
+
+@dataclass
+class Attention:
+    """What one attention keeps for backward."""
+
+    query: Query
+    kv: KeyValue
+    core: Attended
+    out: Tensor  # [x u] of the output layer
+
+
+@dataclass(frozen=True)
+class SideSpec:
+    """prefix: "" for the picture, "audio_" for the sound."""
+
+    prefix: str
+    heads: int
+    eps: float
+
+    @property
+    def table(self) -> str:
+        return f"{self.prefix}scale_shift_table"
+
+    def projection(self, which: str) -> Projection:
+        return Projection(self.prefix + which, self.eps)
+
+
+def normed(h: Tensor, w: BlockWeights, group: str, scale: Tensor | None, shift: Tensor | None, index: Tensor, eps: float) -> Tensor:
+    """[x u] of ``group`` with x = rmsnorm(h) * (1 + scale) + shift."""
+    ext, x = linear.room(h.shape[0], w.layouts[group], h)
+    ops.norm_modulate(h, scale, shift, index, eps, x)
+    return ext
+
+
+def with_room(x: Tensor, w: BlockWeights, group: str) -> Tensor:
+    """[x u]; x itself where no adapter needs room."""
+    if not w.layouts[group].width:
+        return x
+    ext, place = linear.room(x.shape[0], w.layouts[group], x)
+    place.copy_(x)
+    return ext
+
+
+def attend_out(w: BlockWeights, name: str, query: Query, kv: KeyValue, heads: Heads, keep: bool) -> tuple[Tensor, Attention | None]:
+    """The attention and its output layer."""
+    core = Attended(query.q, kv.k, kv.v, heads) if keep else None
+    found = core.out if core else attend(query.q, kv.k, kv.v, heads)
+    ext = with_room(found, w, f"{name}.out")
+    y = linear.forward(w.matrix(f"{name}.out"), w.bias(f"{name}.out"), ext, w.layouts[f"{name}.out"])
+    return y, Attention(query, kv, core, ext) if core else None
+
+
+def attend_out_backward(w: BlockWeights, name: str, kept: Attention, g: Tensor, gate: Tensor | None, index: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Towards q, k and v, given the gradient towards h + y * gate."""
+    group = f"{name}.out"
+    layout = w.layouts[group]
+    towards, dy = linear.gradient_room(g.shape[0], layout, g)
+    ops.gated(g, gate, index, dy)
+    return kept.core.gradients(linear.backward(w.matrix(group), kept.out, towards, layout, w.adapters))
+
+
+@dataclass
+class Own:
+    """Kept of both attentions: the states before each, and theirs."""
+
+    rows: Tensor
+    before: Tensor
+    first: Attention | None
+    between: Tensor
+    second: Attention | None
+
+
+def own_forward(spec: SideSpec, w: BlockWeights, side: Side, batch: int, h: Tensor, keep: bool) -> tuple[Tensor, Own]:
+    """Self attention, then attention to the text."""
+    rows, index, heads = rows_of(w[spec.table], side.step), side.index(side.step), Heads(batch, spec.heads)
+    first, second = spec.projection("attn1"), spec.projection("attn2")
+    query, kv = first.own(w, normed(h, w, f"{first.name}.qkv", rows[:, _SCALE], rows[:, _SHIFT], index, spec.eps), side.own)
+    y, kept_first = attend_out(w, first.name, query, kv, heads, keep)
+    between = ops.gated_add(h, y, rows[:, _GATE], index)
+    query = second.query(w, normed(between, w, f"{second.name}.q", None, None, index, spec.eps), None)
+    kv = second.key_value(w, with_room(side.text, w, f"{second.name}.kv"), None)
+    y, kept_second = attend_out(w, second.name, query, kv, heads, keep)
+    return ops.gated_add(between, y, None, index), Own(rows, h, kept_first, between, kept_second)
+
+
+def own_backward(spec: SideSpec, w: BlockWeights, side: Side, kept: Own, g: Tensor) -> Tensor:
+    """``g`` towards the result becomes the gradient towards the input, in place."""
+    index = side.index(side.step)
+    first, second = spec.projection("attn1"), spec.projection("attn2")
+    dq, dk, dv = attend_out_backward(w, second.name, kept.second, g, None, index)
+    second.key_value_backward(w, kept.second.kv, None, dk, dv, wanted=False)
+    ops.norm_modulate_backward(kept.between, None, index, spec.eps, second.query_backward(w, kept.second.query, None, dq), g)
+    dq, dk, dv = attend_out_backward(w, first.name, kept.first, g, kept.rows[:, _GATE], index)
+    dx = first.own_backward(w, kept.first.query, kept.first.kv, side.own, dq, dk, dv)
+    ops.norm_modulate_backward(kept.before, kept.rows[:, _SCALE], index, spec.eps, dx, g)
+    return g
+
+
+@dataclass
+class FeedForward:
+    """Kept of the feed-forward net: the state before it, [x u] and the inner values before gelu; [gelu u] with an adapter there."""
+
+    rows: Tensor
+    before: Tensor
+    ext: Tensor
+    inner: Tensor
+    out: Tensor | None
+
+
+def _gelu(x: Tensor) -> Tensor:
+    return F.gelu(x, approximate="tanh")
+
+
+def feed_forward(spec: SideSpec, w: BlockWeights, side: Side, h: Tensor, rows: Tensor) -> Tensor:
+    group, last = f"{spec.prefix}ff.in", f"{spec.prefix}ff.out"
+    index = side.index(side.step)
+    ext = normed(h, w, group, rows[:, _FF_SCALE], rows[:, _FF_SHIFT], index, spec.eps)
+    inner = _gelu(linear.forward(w.matrix(group), w.bias(group), ext, w.layouts[group]))
+    y = linear.forward(w.matrix(last), w.bias(last), with_room(inner, w, last), w.layouts[last])
+    return ops.gated_add(h, y, rows[:, _FF_GATE], index)
+
+
+def feed_forward_again(spec: SideSpec, w: BlockWeights, side: Side, h: Tensor, rows: Tensor) -> FeedForward:
+    """What backward needs, without the last product: no gradient depends on its result."""
+    group, last = f"{spec.prefix}ff.in", f"{spec.prefix}ff.out"
+    ext = normed(h, w, group, rows[:, _FF_SCALE], rows[:, _FF_SHIFT], side.index(side.step), spec.eps)
+    inner = linear.forward(w.matrix(group), w.bias(group), ext, w.layouts[group])
+    layout, out = w.layouts[last], None
+    if layout.width:
+        out = with_room(_gelu(inner), w, last)
+        torch.mm(out[:, : layout.inner], w.matrix(last)[layout.rows :, : layout.inner].t(), out=out[:, layout.inner :])
+    return FeedForward(rows, h, ext, inner, out)
+
+
+def feed_forward_end(spec: SideSpec, w: BlockWeights, side: Side, kept: FeedForward) -> Tensor:
+    """The state after the net."""
+    last = f"{spec.prefix}ff.out"
+    y = linear.forward(w.matrix(last), w.bias(last), kept.out if kept.out is not None else _gelu(kept.inner), w.layouts[last])
+    return ops.gated_add(kept.before, y, kept.rows[:, _FF_GATE], side.index(side.step))
+
+
+def feed_forward_backward(spec: SideSpec, w: BlockWeights, side: Side, kept: FeedForward, g: Tensor) -> Tensor:
+    """As ``own_backward``; ``g`` itself is left as it was."""
+    group, last = f"{spec.prefix}ff.in", f"{spec.prefix}ff.out"
+    index, layout = side.index(side.step), w.layouts[last]
+    towards, dy = linear.gradient_room(g.shape[0], layout, g)
+    ops.gated(g, kept.rows[:, _FF_GATE], index, dy)
+    # Without an adapter there only the sizes of [gelu u] would be read.
+    inward = linear.backward(w.matrix(last), kept.inner if kept.out is None else kept.out, towards, layout, w.adapters)
+    dinner = torch.ops.aten.gelu_backward(inward, kept.inner, approximate="tanh")
+    layout = w.layouts[group]
+    if layout.width:
+        towards, dy = linear.gradient_room(g.shape[0], layout, g)
+        dy.copy_(dinner)
+    else:
+        towards = dinner
+    dx = linear.backward(w.matrix(group), kept.ext, towards, layout, w.adapters)
+    g = g.clone()
+    ops.norm_modulate_backward(kept.before, kept.rows[:, _FF_SCALE], index, spec.eps, dx, g)
+    return g

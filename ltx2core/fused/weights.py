@@ -1,0 +1,69 @@
+"""A block's weights in packed form, at rest (plain or in 8 bits) and in use."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from ..memory.quantize import SCALE, quantise
+from . import ops
+from .groups import GROUPS, Adapters, GroupLayout, base_layer, copy_adapters, write_adapters
+
+Tensors = dict[str, Tensor]
+BIAS = "::bias"
+
+
+@torch.no_grad()
+def packed(block: nn.Module, layouts: Mapping[str, GroupLayout], precision: str) -> Tensors:
+    """Of one block: a packed matrix (its adapters not filled in) or the 8-bit weight and its scale for each group, their biases, all else as it is."""
+    found: Tensors = {}
+    grouped = set()
+    for group, members in GROUPS.items():
+        layers = [base_layer(block, m) for m in members]
+        weights, layout = [layer.weight.detach() for layer in layers], layouts[group]
+        grouped |= {id(p) for layer in layers for p in layer.parameters()}
+        if precision == "bf16":
+            found[group] = layout.empty(weights[0])
+            torch.cat(weights, out=found[group][: layout.rows, : layout.inner]) if len(weights) > 1 else found[group][: layout.rows, : layout.inner].copy_(weights[0])
+        else:
+            quantised = quantise(torch.cat(weights), precision)
+            found[group], found[group + SCALE] = quantised.values, quantised.scale.to(torch.bfloat16)
+        if layers[0].bias is not None:
+            found[group + BIAS] = torch.cat([layer.bias.detach() for layer in layers])
+    found |= {n: p.detach() for n, p in block.named_parameters() if id(p) not in grouped and not p.requires_grad}
+    return found
+
+
+@dataclass(frozen=True)
+class BlockWeights:
+    """One block's tensors while it runs."""
+
+    tensors: Tensors
+    layouts: Mapping[str, GroupLayout]
+    adapters: Adapters
+    dtype: torch.dtype
+
+    def __getitem__(self, name: str) -> Tensor:
+        return self.tensors[name]
+
+    def bias(self, group: str) -> Tensor | None:
+        return self.tensors.get(group + BIAS)
+
+    def matrix(self, group: str) -> Tensor:
+        """Packed, adapters inside; from 8 bits it is formed now and belongs to the caller."""
+        tensor, layout = self.tensors[group], self.layouts[group]
+        scale = self.tensors.get(group + SCALE)
+        if scale is None:
+            return tensor
+        matrix = layout.empty(tensor.new_empty(0, dtype=self.dtype))
+        ops.dequantise(tensor, scale, matrix[: layout.rows, : layout.inner])
+        copy_adapters([write_adapters(matrix, layout, self.adapters)])
+        return matrix
+
+    def refresh(self) -> None:
+        """The adapters' present values into matrices that lie here packed."""
+        groups = (g for g in GROUPS if g + SCALE not in self.tensors)
+        copy_adapters([write_adapters(self.tensors[g], self.layouts[g], self.adapters) for g in groups])
