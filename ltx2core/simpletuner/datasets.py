@@ -252,6 +252,7 @@ def read_dataset(raw: Mapping[str, object], position: int, defaults: Defaults) -
     _captions(options, defaults, spec)
     _picture(options, defaults, spec)
     more = _video(options, defaults, spec) if kind != "image" else ()
+    options.idle("video", "a picture is one frame")
     sound, only = _audio(options, spec, kind == "audio")
     table = _Block(options, "parquet")
     table.rows(TABLE_ROWS, spec)
