@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from ..checkpoint.adapter import Adapter
 from ..checkpoint.adapter_layers import DoRALayer, Layer, LoRALayer, moved
+from ..checkpoint.adapter_tools import check_strength
 from ..errors import LTX2Error
 
 
@@ -39,12 +40,20 @@ def _joined(parts: Sequence[tuple[Layer, float]]) -> list[tuple[Layer, float]]:
     return [(LoRALayer(down, torch.cat([p.up.float() * s for p, s in loras], dim=1)), 1.0), *rest]
 
 
-def _gain(part: DoRALayer, layer: nn.Module, device: torch.device) -> Tensor:
-    """[out] float32: what a DoRA multiplies each row of the changed weight by."""
-    weight = layer.weight
-    if not weight.numel():
-        raise LTX2Error("A DoRA needs the base weights and they are streamed or quantised elsewhere; load the checkpoint plainly.")
-    return part.scale.to(device)[:, 0].float() / weight.to(device).float().norm(dim=1)
+class _Dora:
+    """The part of a DoRA that depends on the base weight, formed where that weight is: at the first forward pass.
+
+    A streamed or quantised block lends its layers their weights for the time of its own forward pass only.
+    """
+
+    def __init__(self, part: DoRALayer, device: torch.device):
+        self._scale, self._gain = part.scale.to(device)[:, 0].float(), None
+
+    def __call__(self, layer: nn.Module, bare: Tensor, change: Tensor) -> Tensor:
+        """The change of the output: each row of the changed weight is multiplied by scale / |W|."""
+        if self._gain is None:
+            self._gain = self._scale / layer.weight.float().norm(dim=1)
+        return (self._gain - 1) * bare + self._gain * change
 
 
 class _Beside:
@@ -52,15 +61,14 @@ class _Beside:
 
     def __init__(self, layer: nn.Module, parts: Sequence[tuple[Layer, float]], device: torch.device, dtype: torch.dtype):
         self._dtype = dtype
-        self._parts = [(moved(p, device, dtype), s, _gain(p, layer, device) if isinstance(p, DoRALayer) else None) for p, s in _joined(parts)]
+        self._parts = [(moved(p, device, dtype), s, _Dora(p, device) if isinstance(p, DoRALayer) else None) for p, s in _joined(parts)]
 
     def __call__(self, module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
         x, result = inputs[0].to(self._dtype), output
-        for part, strength, gain in self._parts:
+        for part, strength, dora in self._parts:
             change = part.act(x)
-            if gain is not None:
-                bare = output if module.bias is None else output - module.bias
-                change = ((gain - 1) * bare + gain * change).to(self._dtype)
+            if dora is not None:
+                change = dora(module, output if module.bias is None else output - module.bias, change).to(self._dtype)
             result = result + (change if strength == 1 else change * strength).to(output.dtype)
         return result
 
@@ -72,18 +80,19 @@ def applied(
     """``transformer`` with ``adapters`` (adapter, strength) acting until the block ends.
 
     Works on plain, quantised and streamed bases and beside a LoRA in training, since only outputs are added to;
-    a DoRA reads the base weights once. Each adapter's change is that which it makes to the base alone.
+    a DoRA reads the base weights at its first pass. Each adapter's change is that which it makes to the base alone.
 
     Args:
         device, dtype: of the adapters' matrices; those of ``proj_in`` by default.
 
     Raises:
-        LTX2Error: a layer that the model does not have, or of another size.
+        LTX2Error: a layer that the model does not have, or of another size; a strength that is no number.
     """
     weight = transformer.proj_in.weight
     dtype = dtype or (weight.dtype if weight.is_floating_point() else torch.bfloat16)
     grouped: dict[str, list[tuple[Layer, float]]] = {}
     for adapter, strength in adapters:
+        check_strength(adapter.name, strength)
         for name, part in adapter.layers.items():
             _check(name, adapter, _layer(transformer, name, adapter), part)
             if strength != 0:
