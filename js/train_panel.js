@@ -7,6 +7,7 @@ import { duration, gib, t } from "./strings.js";
 
 const HEIGHT = 270, PREVIEW_HEIGHT = 160;
 const ACTIVE = ["running", "pausing", "saving", "paused"];
+const MOST_SHOWN = 3;
 const MOVING = /\.(mp4|webm)$/i;
 
 export const encoded = (run) => run.split("/").map(encodeURIComponent).join("/");
@@ -26,10 +27,10 @@ export class TrainPanel {
     this.knownRun = "";
     this.state = "idle";
     this.previews = [];
-    this.shown = null;
+    this.shown = [];
     this.waiting = new Set();
     this.build();
-    addPanel(node, "ltx2_chart", this.element, () => HEIGHT + (this.shown ? PREVIEW_HEIGHT : 0));
+    addPanel(node, "ltx2_chart", this.element, () => this.height());
     new ResizeObserver(() => this.chart.draw()).observe(this.canvas);
     const name = this.nameWidget();
     if (name) {
@@ -48,7 +49,7 @@ export class TrainPanel {
     this.buttons = Object.fromEntries(["pause", "save", "stop"].map((action) => [action, this.button(action)]));
     const bar = make("div", { class: "ltx2-buttons", role: "toolbar" }, ...Object.values(this.buttons));
     this.element = make("section", { class: "ltx2-panel ltx2-train" }, this.status, this.canvas, this.reading, this.figure, this.note, bar);
-    this.chart = new LossChart(this.canvas, { read: (values) => this.read(values), choose: (step) => this.show(this.previews.find((p) => p.step === step)) });
+    this.chart = new LossChart(this.canvas, { read: (values) => this.read(values), choose: (step) => this.show(this.previews.filter((p) => p.step === step)) });
     this.read(null);
   }
 
@@ -165,26 +166,34 @@ export class TrainPanel {
   }
 
   setPreviews(previews) {
-    const newest = previews[previews.length - 1];
-    const fresh = newest?.file !== this.previews[this.previews.length - 1]?.file;
+    const fresh = previews.at(-1)?.file !== this.previews.at(-1)?.file;
     this.previews = previews;
-    if (newest ? fresh : this.shown) this.show(newest);
+    if (fresh) this.show(previews.filter((p) => p.step === previews.at(-1)?.step));
   }
 
-  /** Plays a preview in a loop; a picture is shown as it is. */
-  show(preview) {
-    const had = Boolean(this.shown);
-    this.shown = preview ?? null;
-    this.figure.hidden = !preview;
-    if (preview) {
-      const source = api.apiURL(`/ltx2/runs/${encoded(this.run)}/previews/${encodeURIComponent(preview.file)}`);
-      const text = preview.step === null ? t("preview") : t("preview_at", { step: preview.step });
-      const still = window.matchMedia("(prefers-reduced-motion: reduce)").matches;
-      const media = MOVING.test(preview.file) ? make("video", { src: source, loop: "", playsinline: "", controls: "", "aria-label": text }) : make("img", { src: source, alt: text });
-      if (media.tagName === "VIDEO") { media.muted = true; media.autoplay = !still; }
-      this.figure.replaceChildren(media, make("figcaption", {}, text));
-    } else this.figure.replaceChildren();
-    this.element.style.minHeight = `${HEIGHT + (this.shown ? PREVIEW_HEIGHT : 0)}px`;
-    if (had !== Boolean(this.shown)) fit(this.node);
+  /** Plays the previews of one step in a loop, side by side; a picture is shown as it is. */
+  show(previews) {
+    const had = this.shown.length > 0;
+    this.shown = previews.slice(0, MOST_SHOWN);
+    this.figure.hidden = !this.shown.length;
+    const step = this.shown[0]?.step;
+    const caption = step === null ? t("preview") : t("preview_at", { step });
+    const media = make("div", { class: "ltx2-media" }, ...this.shown.map((p) => this.media(p, `${caption} ${p.name}`)));
+    this.figure.replaceChildren(...(this.shown.length ? [media, make("figcaption", {}, caption)] : []));
+    this.element.style.minHeight = `${this.height()}px`;
+    if (had !== this.shown.length > 0) fit(this.node);
+  }
+
+  media({ file }, text) {
+    const source = api.apiURL(`/ltx2/runs/${encoded(this.run)}/previews/${encodeURIComponent(file)}`);
+    if (!MOVING.test(file)) return make("img", { src: source, alt: text });
+    const film = make("video", { src: source, loop: "", playsinline: "", controls: "", "aria-label": text, title: text });
+    film.muted = true;
+    film.autoplay = !window.matchMedia("(prefers-reduced-motion: reduce)").matches;
+    return film;
+  }
+
+  height() {
+    return HEIGHT + (this.shown.length ? PREVIEW_HEIGHT : 0);
   }
 }

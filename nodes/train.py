@@ -113,19 +113,35 @@ class LTX2TrainLoRA(io.ComfyNode):
         )  # fmt: skip
 
     @classmethod
+    def fingerprint_inputs(cls, name: str | None = None, **kwargs):
+        """The step that was reached and the target of a run that was ended early: queueing it again goes on."""
+        from .host.context import host
+        from .host.partial import partial_mark
+
+        return partial_mark(host().paths.runs_dir() / name) if name and _is_name(name) else ""
+
+    @classmethod
     def execute(cls, checkpoint, cache, lora, settings, name: str, validation=None, adapter=None, memory=None, references=None, regularisation=None) -> io.NodeOutput:
-        if not _NAME.fullmatch(name) or ".." in name:
+        from .host.partial import mark_partial
+
+        if not _is_name(name):
             raise LTX2Error(f"The name {name!r} cannot be a file name; use letters, digits, spaces, dots, - and _, with / for a folder.")
-        with running() as host:
+        with running() as host, host.training(name) as live:
             result = train_lora(
                 checkpoint, RunConfig(lora, settings), cache, directory=host.paths.runs_dir() / name, name=name, residency=host.residency,
                 reporter=host.reporter, stop=host.stop, memory=memory, validation=validation, adapter=adapter.adapter if adapter is not None else None,
-                references=references, regularisation=regularisation,
+                references=references, regularisation=regularisation, controls=live.controls,
             )  # fmt: skip
+            if result.steps < settings.steps:
+                mark_partial(host.paths.runs_dir() / name, result.steps, settings.steps)
             file = f"{name}.safetensors"
             save_adapter(host.paths.loras_dir() / file, result.adapter)
             picture = torch.from_numpy(np.array(draw_losses(result.history))).float()[None] / 255
             return io.NodeOutput(WeightedAdapter(result.adapter), file, picture, ui={"text": [_summary(file, result)], "ltx2_run": [_record(file, result)]})
+
+
+def _is_name(name: str) -> bool:
+    return _NAME.fullmatch(name) is not None and ".." not in name
 
 
 def _record(file: str, result) -> dict:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
+from .controls import LIVE, LiveRun
 from .paths import HostPaths
 from .reporter import HostReporter
 from .residency import HostResidency
@@ -16,6 +19,13 @@ class Host:
     reporter: HostReporter
     stop: HostStop
     paths: HostPaths
+
+    @contextmanager
+    def training(self, name: str) -> Iterator[LiveRun]:
+        """The node's buttons act on run ``name`` inside the block, and its events carry the name."""
+        with LIVE.running(name, lambda data: self.reporter.send("ltx2.run", data)) as run:
+            self.reporter.follow(run)
+            yield run
 
 
 _RESIDENCY = HostResidency()

@@ -1,41 +1,37 @@
-"""The runs that are training now, by name: what the three buttons act on, and what a reloaded page is told."""
+"""The runs that are training now, by name: what the buttons act on, and what a reloaded page is told."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, Protocol
+from typing import Any
 
 from ...ltx2core.errors import LTX2Error
+from ...ltx2core.train.controls import RunControls
 
-ACTIONS = ("pause", "resume", "save", "stop")
 # What a request shows until the loop, which looks between two steps, has heard it.
 _ASKED = {"pause": "pausing", "resume": "running", "save": "saving", "stop": "stopping"}
-
-
-class Controls(Protocol):
-    def request(self, action: str) -> None:
-        """One of :data:`ACTIONS`, honoured between two steps. Called from the server's thread."""
-        ...
+ACTIONS = tuple(_ASKED)
 
 
 class LiveRun:
-    """One run while its node executes. ``state``: running, pausing, paused, saving or stopping."""
+    """One run while its node executes. ``controls`` are for the core; ``state`` is one of its states."""
 
-    def __init__(self, name: str, controls: Controls, tell: Callable[[dict[str, Any]], None]):
-        self.name, self._controls, self._tell = name, controls, tell
+    def __init__(self, name: str, tell: Callable[[dict[str, Any]], None]):
+        self.name, self._tell = name, tell
+        self.controls = RunControls(self._set)
         self.state = "running"
         self.progress: Mapping[str, Any] = {}
 
     def request(self, action: str) -> str:
-        """Hand ``action`` on and return the state that it leads to."""
-        self._controls.request(action)
-        self.set_state(_ASKED[action])
+        """Hand ``action``, one of :data:`ACTIONS`, to the run and return the state that it leads to."""
+        self.controls.request(action)
+        self._set(_ASKED[action])
         return self.state
 
-    def set_state(self, state: str) -> None:
-        """Also told to every page, so that a second tab's buttons follow."""
+    def _set(self, state: str) -> None:
+        # Also told to every page, so that a second tab's buttons follow.
         if state != self.state:
             self.state = state
             self._tell({"run": self.name, "state": state})
@@ -56,13 +52,13 @@ class LiveRuns:
             return self._runs.get(name)
 
     @contextmanager
-    def running(self, name: str, controls: Controls, tell: Callable[[dict[str, Any]], None]) -> Iterator[LiveRun]:
-        """``name`` is known inside the block.
+    def running(self, name: str, tell: Callable[[dict[str, Any]], None]) -> Iterator[LiveRun]:
+        """``name`` is known inside the block; ``tell`` is given its states.
 
         Raises:
             LTX2Error: a run of this name is training already.
         """
-        run = LiveRun(name, controls, tell)
+        run = LiveRun(name, tell)
         with self._lock:
             if name in self._runs:
                 raise LTX2Error(f"A run named {name} is training already; wait for it, or choose another name.")

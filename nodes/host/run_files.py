@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 _NAME = re.compile(r"[\w .\-]+(/[\w .\-]+)*")
+_STEP = re.compile(r"step-(?P<step>\d{1,9})(-(?P<name>.*))?")
 _FILE = re.compile(r"[\w .\-]+")
 PREVIEW_TYPES = {".mp4": "video/mp4", ".webm": "video/webm", ".webp": "image/webp", ".gif": "image/gif", ".jpg": "image/jpeg", ".png": "image/png"}
 _MOST_POINTS = 2000
@@ -44,14 +45,18 @@ def preview_file(runs: Path, name: str, file: str) -> Path | None:
 
 
 def previews(runs: Path, name: str) -> list[dict]:
-    """The newest 200 previews, oldest first: ``file``, and ``step``, the last number of its name, or None."""
+    """The newest 200 previews, oldest first: ``file``; ``step`` and ``name``, from step-000100-<name>.mp4, else None and the stem."""
     folder = run_folder(runs, name)
     if folder is None or not (folder / "previews").is_dir():
         return []
     files = [p.name for p in (folder / "previews").iterdir() if preview_file(runs, name, p.name)]
-    steps = {file: [int(n) for n in re.findall(r"\d+", Path(file).stem)] for file in files}
-    listed = [{"file": file, "step": steps[file][-1] if steps[file] else None} for file in files]
+    listed = [_described(file) for file in files]
     return sorted(listed, key=lambda p: (-1 if p["step"] is None else p["step"], p["file"]))[-_MOST_PREVIEWS:]
+
+
+def _described(file: str) -> dict:
+    found = _STEP.fullmatch(Path(file).stem)
+    return {"file": file, "step": int(found["step"]) if found else None, "name": (found["name"] or "") if found else Path(file).stem}
 
 
 def read_points(path: Path, most: int = _MOST_POINTS) -> dict:
