@@ -37,6 +37,23 @@ def packed(block: nn.Module, layouts: Mapping[str, GroupLayout], precision: str)
     return found
 
 
+@torch.no_grad()
+def use_packed(block: nn.Module, layouts: Mapping[str, GroupLayout], tensors: Tensors) -> None:
+    """The block's own weights become views of the packed ones, so that there is one copy."""
+    for group, layout in layouts.items():
+        for member, rows, _ in layout.places():
+            base_layer(block, member).weight.data = tensors[group][rows, : layout.inner]
+
+
+def unpack(block: nn.Module) -> None:
+    """Ends ``use_packed``: weights of their own again."""
+    for members in GROUPS.values():
+        for member in members:
+            weight = base_layer(block, member).weight
+            if weight.numel() and weight.untyped_storage().nbytes() > weight.nbytes:
+                weight.data = weight.data.clone(memory_format=torch.contiguous_format)
+
+
 @dataclass(frozen=True)
 class BlockWeights:
     """One block's tensors while it runs."""

@@ -11,6 +11,10 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from ..errors import LTX2Error
+from ..fused.block import supported
+from ..fused.groups import adapters_of, layouts_of
+from ..fused.runner import FusedModel, FusedRunner
+from ..fused.weights import packed, unpack, use_packed
 from ..models.forward import BlockRunner
 from ..train.batch import StepInputs
 from ..train.live_blocks import live_blocks
@@ -41,6 +45,7 @@ class MemorySettings:
     kept: int = 0
     compiled: bool = True
     captured: bool = True
+    fused: bool = True
 
     def __post_init__(self) -> None:
         if self.precision not in PRECISIONS:
@@ -88,6 +93,39 @@ def make_store(blocks: Sequence[nn.Module], settings: MemorySettings, device: to
     return RingStore(formed, device, settings.slots, range(min(settings.streamed, len(blocks)), len(blocks)))
 
 
+def _plain_runner(blocks: Sequence[nn.Module], settings: MemorySettings, device: torch.device) -> BlockRunner:
+    store = make_store(blocks, settings, device)
+    return BlockRunnerFor(Programs.of(blocks[0], settings.compiled), store, [adapter_parameters(b) for b in blocks], settings.kept)
+
+
+def _fused_runner(blocks: Sequence[nn.Module], settings: MemorySettings, device: torch.device) -> BlockRunner | None:
+    """None where the written-out block does not apply."""
+    if not settings.fused or not supported(blocks[0]):
+        return None
+    adapters = [adapters_of(block) for block in blocks]
+    if any(a is None for a in adapters):
+        return None
+    layouts, resident = layouts_of(blocks, adapters), settings.precision == "bf16" and not settings.streamed
+
+    def form() -> Iterator[Tensors]:
+        for block in blocks:
+            _on(block, device)
+            tensors = packed(block, layouts, settings.precision)
+            if resident:
+                use_packed(block, layouts, tensors)
+            else:
+                _empty(block)
+            if device.type == "cuda":
+                torch.cuda.empty_cache()  # the parts were of other sizes than the whole
+            yield tensors
+
+    if settings.streamed:
+        store: WeightStore = RingStore(form(), device, settings.slots, range(min(settings.streamed, len(blocks)), len(blocks)))
+    else:
+        store = ResidentStore(list(form()))
+    return FusedRunner(FusedModel.of(blocks[0], store, layouts, adapters, resident, device), settings.kept)
+
+
 class FastEngine:
     """An engine of ``train.loop``: see :class:`ltx2core.train.step.Engine`."""
 
@@ -105,6 +143,14 @@ class FastEngine:
         self._graphs: dict[tuple, _Graph] = {}
         # One pool for the graphs of all buckets: they never run at once, and their results are copied out.
         self._pool = torch.cuda.graph_pool_handle() if self._captured else None
+
+    def close(self) -> None:
+        """Gives the model its weights back as they were, where it has them still."""
+        self._graphs.clear()
+        packed_here = isinstance(self._runner, FusedRunner) and self._settings.precision == "bf16" and not self._settings.streamed
+        self._runner = None
+        for block in self._blocks if packed_here else ():
+            unpack(block)
 
     def _step(self, inputs: StepInputs) -> StepLosses:
         losses = training_step(self._model, inputs, self._objective, self._runner)

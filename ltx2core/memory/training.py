@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from ..train.preview_clips import ClipPreviews, PreviewJob
 from ..train.reference import References
 from ..train.settings import RunConfig
 from ..train.targets import choose as choose_targets
-from .engine import MemorySettings, fast_engine
+from .engine import FastEngine, MemorySettings, fast_engine
 from .plan import BaseSize, Load, Plan, choose, free_device_bytes, free_host_bytes, predict
 from .residency import WithoutBlocks
 
@@ -113,7 +113,7 @@ def _train_planned(models: Models, run: RunConfig, cache: DatasetCache, memory: 
         settings = replace(settings, compiled=False)
     engine, working = fast_engine(settings), plan.optimizer + plan.activations
     if settings.precision == "bf16" and not settings.streamed:
-        return _resident(run, model, cache, residency, {**common, "engine": engine, "working_bytes": working})
+        return _resident(run, model, cache, residency, {**common, "working_bytes": working}, engine)
     try:
         return train(run, model, cache, residency=WithoutBlocks(residency, plan.weights), engine=engine, working_bytes=working, **common)
     finally:
@@ -122,10 +122,21 @@ def _train_planned(models: Models, run: RunConfig, cache: DatasetCache, memory: 
         residency.release(model)
 
 
-def _resident(run: RunConfig, model: nn.Module, cache: DatasetCache, residency: Residency, common: Mapping[str, Any]) -> TrainResult:
-    """``train`` with weights that stay whole; they leave the device for a pause."""
+def _resident(run: RunConfig, model: nn.Module, cache: DatasetCache, residency: Residency, common: Mapping[str, Any],
+              make: Callable[..., FastEngine] | None = None) -> TrainResult:  # fmt: skip
+    """``train`` with weights that stay whole and are the model's own again afterwards; they leave the device for a pause."""
+    made: list[FastEngine] = []
+
+    def engine(*arguments) -> FastEngine:
+        made.append(make(*arguments))
+        return made[-1]
+
     try:
-        return train(run, model, cache, residency=residency, **common)
+        try:
+            return train(run, model, cache, residency=residency, **common, **({} if make is None else {"engine": engine}))
+        finally:
+            for used in made:
+                used.close()
     except Paused:
         residency.release(model)
         raise

@@ -12,6 +12,7 @@ from typing import Protocol
 
 import torch
 from torch import Tensor, nn
+from torch.utils._triton import has_triton
 
 from ..errors import LTX2Error
 from .flat import FlatParameters
@@ -172,6 +173,12 @@ class StochasticAdamW:
         factor = self._scale * (self._limit / (norm + 1e-6)).clamp(max=1.0) if self._limit > 0 else self._scale
         self._steps += 1
         scales = 1 - BETAS[0] ** self._steps, 1 - BETAS[1] ** self._steps
+        if self._mean.is_cuda and has_triton():
+            from .adamw_kernel import adamw
+
+            factor = torch.as_tensor(factor, dtype=torch.float32, device=self._mean.device)
+            adamw(self._flat.values, self._flat.gradients, self._mean, self._square, factor, self._rate, scales, BETAS, EPSILON, self._decay)
+            return norm
         for start in range(0, len(self._mean), PIECE):
             self._update(slice(start, start + PIECE), factor, *scales)
         self._flat.gradients.zero_()
