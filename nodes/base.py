@@ -29,6 +29,10 @@ LoRASettingsWire = io.Custom("LTX2_LORA_SETTINGS")
 TrainSettingsWire = io.Custom("LTX2_TRAIN_SETTINGS")
 MemoryWire = io.Custom("LTX2_MEMORY_SETTINGS")
 LatentsWire = io.Custom("LTX2_LATENTS")
+SampleSettingsWire = io.Custom("LTX2_SAMPLE_SETTINGS")
+KeyframesWire = io.Custom("LTX2_KEYFRAMES")
+PromptsWire = io.Custom("LTX2_PROMPTS")
+ColumnsWire = io.Custom("LTX2_COLUMNS")
 
 
 @contextmanager

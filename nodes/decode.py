@@ -28,6 +28,7 @@ class LTX2Decode(io.ComfyNode):
                 io.Image.Output("images", tooltip="All frames; of several clips, one after another."),
                 io.Audio.Output("audio", tooltip="The sound of the first clip."),
                 io.Video.Output("video", tooltip="The first clip with its sound, for Save Video."),
+                io.Video.Output("videos", is_output_list=True, tooltip="Every clip with its sound, one after another: Save Video then saves them all."),
             ],
         )  # fmt: skip
 
@@ -35,7 +36,7 @@ class LTX2Decode(io.ComfyNode):
     def execute(cls, checkpoint, latents, tiled: str = "auto") -> io.NodeOutput:
         with running() as host:
             clips = decode(latents, checkpoint, residency=host.residency, reporter=host.reporter, tiled=_TILED[tiled])
-            return io.NodeOutput(to_images(clips), to_audio(clips[0]), to_video(clips[0]))
+            return io.NodeOutput(to_images(clips), to_audio(clips[0]), to_video(clips[0]), [to_video(clip) for clip in clips])
 
 
 NODES = [LTX2Decode]

@@ -23,7 +23,11 @@ def to_audio(clip: Clip) -> dict:
     """Silence of the clip's length when it has no sound."""
     if clip.waveform is None:
         return {"waveform": torch.zeros(1, 2, round(len(clip.frames) / clip.frame_rate * 24000)), "sample_rate": 24000}
-    return {"waveform": clip.waveform.samples[None], "sample_rate": clip.waveform.rate}
+    return to_host_audio(clip.waveform)
+
+
+def to_host_audio(sound: Waveform) -> dict:
+    return {"waveform": sound.samples[None], "sample_rate": sound.rate}
 
 
 def to_video(clip: Clip):
