@@ -1,5 +1,7 @@
 """Several adapters at once on plain, quantised and streamed bases: what they do is that of merged weights, and nothing is left."""
 
+from contextlib import contextmanager
+
 import pytest
 import torch
 
@@ -8,13 +10,13 @@ from ltx2core.checkpoint.adapter_layers import DoRALayer, LoKrLayer
 from ltx2core.checkpoint.combined import open_checkpoint
 from ltx2core.errors import LTX2Error
 from ltx2core.memory.engine import MemorySettings, make_store
-from ltx2core.memory.lending import lent
 from ltx2core.memory.quantize import dequantised, quantise_block
 from ltx2core.models.build import load_transformer
 from ltx2core.models.forward import Modality, denoise
 from ltx2core.models.latents import audio_coords, video_coords
 from ltx2core.sample.adapters import applied
 from ltx2core.tiny import TinySize, write_tiny_checkpoint
+from ltx2core.train.live_blocks import live_blocks
 
 CPU, LAYERS = torch.device("cpu"), 3
 Q, OUT, FF = "transformer_blocks.0.attn1.to_q", "transformer_blocks.1.audio_to_video_attn.to_out.0", "transformer_blocks.2.ff.net.2"
@@ -74,6 +76,27 @@ def merged(model, pairs):
     return model
 
 
+@contextmanager
+def stored_elsewhere(model, settings):
+    """Yields the forward pass of the model; with settings only the store has the blocks' weights, the blocks' own are emptied."""
+    if settings is None:
+        yield lambda: forward(model)
+        return
+    blocks = list(model.transformer_blocks)
+    store = make_store(blocks, settings, CPU)
+    if settings.precision != "bf16" or settings.streamed == LAYERS:
+        assert all(p.numel() == 0 for p in blocks[-1].parameters())
+
+    def weights(index, dtype):
+        return dequantised(store.acquire(index, [i % LAYERS for i in range(index + 1, index + LAYERS)]), dtype)
+
+    def run():
+        with live_blocks(model, blocks, weights, store.release):
+            return forward(model)
+
+    yield run
+
+
 @pytest.mark.parametrize("base", BASES)
 def test_adapters_equal_merged_weights_on_every_base(file, base):
     settings = BASES[base]
@@ -82,51 +105,17 @@ def test_adapters_equal_merged_weights_on_every_base(file, base):
     model = load_transformer(file, dtype=torch.float32)
     pairs = adapters(model)
     changed = forward(merged(expected_model, pairs))
-    if settings is None:
-        before = forward(model)
-        with applied(model, pairs):
-            ours = forward(model)
-        after = forward(model)
-    else:
-        # The blocks' own weights are emptied by this: only the store has them.
-        store = make_store(list(model.transformer_blocks), settings, CPU)
-        with lent(model, store, torch.float32):
-            before = forward(model)
-            with applied(model, pairs, device=CPU, dtype=torch.float32):
-                ours = forward(model)
-            after = forward(model)
+    with stored_elsewhere(model, settings) as base_forward:
+        before = base_forward()
+        with applied(model, pairs, device=CPU, dtype=torch.float32):
+            ours = base_forward()
+        after = base_forward()
     for i in range(2):
         size = changed[i].abs().max()
         assert (changed[i] - plain[i]).abs().max() > 0.05 * size
         assert torch.allclose(before[i], plain[i], atol=1e-5 * size) and torch.allclose(ours[i], changed[i], atol=1e-4 * size)
         assert torch.equal(after[i], before[i])  # without a trace: to the bit
     assert not any(m._forward_hooks or m._forward_pre_hooks for m in model.modules())
-
-
-def test_lending_leaves_the_blocks_as_they_were(file):
-    model = load_transformer(file, dtype=torch.float32)
-    before = {k: (v.data_ptr(), v.clone()) for k, v in model.named_parameters()}
-    store = make_store(list(model.transformer_blocks), MemorySettings(), CPU)  # plain: the blocks keep their weights
-    with lent(model, store, torch.float32):
-        forward(model)
-    assert all(p.data_ptr() == before[k][0] and torch.equal(p, before[k][1]) for k, p in model.named_parameters())
-
-
-def test_a_failing_pass_gives_the_weights_back(file):
-    model = load_transformer(file, dtype=torch.float32)
-    blocks = list(model.transformer_blocks)
-    store = make_store(blocks, MemorySettings(precision="int8"), CPU)
-
-    def fail(*args):
-        raise RuntimeError("boom")
-
-    handle = blocks[1].attn1.register_forward_pre_hook(fail)
-    with lent(model, store, torch.float32):
-        with pytest.raises(RuntimeError, match="boom"):
-            forward(model)
-        assert all(p.numel() == 0 for p in blocks[1].parameters())
-        handle.remove()
-        forward(model)
 
 
 @pytest.mark.parametrize("strength", [float("nan"), float("inf")])
