@@ -56,7 +56,8 @@ class StepInputs:
     """Everything one forward and backward pass reads: tensors only, of one shape for one ``signature``.
 
     routes: of each TREAD route, the video tokens [B, K] that go through. teacher: CREPA's features [B, F, N, E] and
-    teacher_weight, its lambda [] float32; None without CREPA.
+    teacher_weight, its lambda [] float32; None without CREPA. shares: [3] float32, what part of the global batch's clips with a
+    video loss, with an audio loss, and of all its clips are here; None where this is the whole batch.
     """
 
     video: StreamInputs
@@ -64,9 +65,10 @@ class StepInputs:
     routes: tuple[Tensor, ...] = ()
     teacher: Tensor | None = None
     teacher_weight: Tensor | None = None
+    shares: Tensor | None = None
 
     def map(self, change: Callable[[Tensor], Tensor]) -> StepInputs:
-        extra = (None if t is None else change(t) for t in (self.teacher, self.teacher_weight))
+        extra = (None if t is None else change(t) for t in (self.teacher, self.teacher_weight, self.shares))
         return StepInputs(self.video.map(change), self.audio.map(change), tuple(change(t) for t in self.routes), *extra)
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> StepInputs:
@@ -79,7 +81,7 @@ class StepInputs:
     def tensors(self) -> dict[str, Tensor]:
         """ "video.tokens" … -> tensor, without those that are None; the same keys for one signature."""
         pairs = ((f"{s}.{f.name}", getattr(getattr(self, s), f.name)) for s in ("video", "audio") for f in fields(StreamInputs))
-        extra = {k: t for k, t in (("teacher", self.teacher), ("teacher_weight", self.teacher_weight)) if t is not None}
+        extra = {k: t for k in ("teacher", "teacher_weight", "shares") if (t := getattr(self, k)) is not None}
         return {k: t for k, t in pairs if t is not None} | {f"routes.{i}": t for i, t in enumerate(self.routes)} | extra
 
     @property
@@ -213,7 +215,7 @@ def assemble(
 
 def prepare(
     samples: Sequence[Sample], step: int, settings: TrainSettings, dtype: torch.dtype, empty_text: tuple[Tensor, Tensor] | None = None,
-    references: Sequence[Tensor] | None = None, offsets: Sequence[float] | None = None,
+    references: Sequence[Tensor] | None = None, offsets: Sequence[float] | None = None, slots: Sequence[int] | None = None,
 ) -> StepInputs:  # fmt: skip
     """The inputs of batch ``step`` (counted over accumulation too), on the CPU.
 
@@ -223,29 +225,31 @@ def prepare(
         empty_text: the empty prompt's features, needed when ``caption_dropout`` is above 0.
         references: see :func:`assemble`.
         offsets: of each sample's sigma, see ``timesteps.draw_sigma``.
+        slots: the samples' places in the batch, which their random numbers belong to; from 0 on when None.
     """
+    slots = range(len(samples)) if slots is None else slots
     if settings.caption_dropout > 0:
         if empty_text is None:
             raise LTX2Error("caption_dropout needs the empty prompt's text features; cache the dataset again.")
         samples = [
             replace(s, text_video=empty_text[0], text_audio=empty_text[1])
             if happens(settings.caption_dropout, settings.seed, "caption", step, slot) else s
-            for slot, s in enumerate(samples)
+            for slot, s in zip(slots, samples, strict=True)
         ]  # fmt: skip
     if settings.audio_only:
         samples = [replace(s, video_latents=torch.zeros(without_video(s))) for s in samples]
     offsets = offsets or [0.0] * len(samples)
-    draws = [draw(s, settings, step, slot, offset) for slot, (s, offset) in enumerate(zip(samples, offsets, strict=True))]
+    draws = [draw(s, settings, step, slot, offset) for slot, s, offset in zip(slots, samples, offsets, strict=True)]
     inputs = assemble(samples, draws, dtype, references, settings.conditioning)
     if settings.audio_only:
         inputs = replace(inputs, video=replace(inputs.video, mask=torch.zeros_like(inputs.video.mask)))
-    return replace(inputs, routes=_routes(inputs.video, settings, step)) if settings.tread else inputs
+    return replace(inputs, routes=_routes(inputs.video, settings, step, slots)) if settings.tread else inputs
 
 
-def _routes(video: StreamInputs, settings: TrainSettings, step: int) -> tuple[Tensor, ...]:
-    batch, tokens = video.mask.shape
+def _routes(video: StreamInputs, settings: TrainSettings, step: int, slots: Sequence[int]) -> tuple[Tensor, ...]:
+    tokens = video.mask.shape[1]
     given = None if video.timesteps is None else video.mask == 0
     return tuple(
-        torch.stack([kept_tokens(route, tokens, None if given is None else given[slot], settings.seed, step, slot, number) for slot in range(batch)])
+        torch.stack([kept_tokens(route, tokens, None if given is None else given[i], settings.seed, step, slot, number) for i, slot in enumerate(slots)])
         for number, route in enumerate(settings.tread)
     )

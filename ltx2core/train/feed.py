@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from types import TracebackType
 
 import torch
 
+from ..distributed.split import passes
+from ..distributed.world import ALONE, World
 from .batch import StepInputs, prepare
 from .data import RunData
 from .sampler import BucketSampler
@@ -19,10 +22,27 @@ AHEAD = 2
 
 
 @dataclass(frozen=True)
+class Part:
+    """What one pass computes: clips at ``positions`` of the cache, at places ``slots`` of batch ``number``.
+
+    parts: passes of the optimizer step. sampler: its state behind the batch. real: False where a process has nothing left
+    to do and runs along on a clip that does not count.
+    """
+
+    positions: tuple[int, ...]
+    slots: tuple[int, ...]
+    number: int
+    parts: int
+    sampler: dict[str, int]
+    real: bool = True
+
+
+@dataclass(frozen=True)
 class Batch:
     """``sampler`` is the sampler's state after this batch was drawn: what a checkpoint behind it must hold.
 
     has_video, has_audio: whether any sample has a loss of that stream. regular: [B] bool, clips of regularisation.
+    number, slots: which random numbers it has. parts: passes of its optimizer step. real: clips that count.
     """
 
     inputs: StepInputs
@@ -30,16 +50,23 @@ class Batch:
     has_video: bool
     has_audio: bool
     regular: torch.Tensor
+    number: int
+    slots: tuple[int, ...]
+    parts: int
+    real: int
 
 
 class Feed:
-    """Batches from number ``first`` on, in the sampler's order, in page-locked memory for a CUDA device."""
+    """Batches of optimizer step ``first`` and those behind it, in the sampler's order, in page-locked memory for a CUDA device.
 
-    def __init__(self, data: RunData, sampler: BucketSampler, settings: TrainSettings, dtype: torch.dtype, first: int, pin: bool):
+    With a global batch the sampler draws a whole step's clips, and these are the passes of this process.
+    """
+
+    def __init__(self, data: RunData, sampler: BucketSampler, settings: TrainSettings, dtype: torch.dtype, first: int, pin: bool, world: World = ALONE):
         cache = data.training
         self._cache, self._sampler, self._settings, self._dtype, self._pin = cache, sampler, settings, dtype, pin
-        self._step, self._references, self._learnt = first, data.references, len(data.cache)
-        self._teacher = data.teacher
+        self._number, self._references, self._learnt = first * settings.accumulation, data.references, len(data.cache)
+        self._teacher, self._world = data.teacher, world
         self._empty = cache.text(cache.empty_text) if settings.caption_dropout > 0 else None
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="ltx2-feed")
         self._ahead: deque[Future[Batch]] = deque()
@@ -50,21 +77,40 @@ class Feed:
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._pool.shutdown(cancel_futures=True)
 
-    def _make(self, positions: tuple[int, ...], step: int, state: dict[str, int]) -> Batch:
-        samples = [self._cache[i] for i in positions]
-        offsets = [offset_of(self._settings.timesteps, self._cache.clips[i].source) for i in positions]
-        references = None if self._references is None else [self._references.latents(self._cache.clips[i]) for i in positions]
-        inputs = prepare(samples, step, self._settings, self._dtype, self._empty, references, offsets)
+    def _make(self, part: Part) -> Batch:
+        samples = [self._cache[i] for i in part.positions]
+        clips = [self._cache.clips[i] for i in part.positions]
+        offsets = [offset_of(self._settings.timesteps, clip.source) for clip in clips]
+        references = None if self._references is None else [self._references.latents(clip) for clip in clips]
+        inputs = prepare(samples, part.number, self._settings, self._dtype, self._empty, references, offsets, part.slots)
         if self._teacher is not None:
-            features = torch.stack([self._teacher.read(self._cache.clips[i]) for i in positions])
-            inputs = replace(inputs, teacher=features, teacher_weight=torch.zeros(()))
+            inputs = replace(inputs, teacher=torch.stack([self._teacher.read(clip) for clip in clips]), teacher_weight=torch.zeros(()))
+        if not part.real:
+            video, audio = (replace(s, mask=torch.zeros_like(s.mask)) for s in (inputs.video, inputs.audio))
+            inputs = replace(inputs, video=video, audio=audio)
         losses = (bool(stream.mask.any()) for stream in (inputs.video, inputs.audio))
-        regular = torch.tensor([i >= self._learnt for i in positions])
-        return Batch(inputs.pin() if self._pin else inputs, state, *losses, regular)
+        regular = torch.tensor([i >= self._learnt for i in part.positions])
+        real = len(part.slots) if part.real else 0
+        return Batch(inputs.pin() if self._pin else inputs, part.sampler, *losses, regular, part.number, part.slots, part.parts, real)
+
+    def _plan(self) -> list[Part]:
+        """The passes of what the sampler draws next."""
+        drawn, number = self._sampler.next(), self._number
+        state, size = self._sampler.state_dict(), self._settings.batch_size
+        self._number += 1
+        if not self._settings.global_batch:
+            return [Part(drawn, tuple(range(len(drawn))), number, self._settings.accumulation, state)]
+        mine = passes(len(drawn), size, self._world.rank, self._world.size)
+        return [Part(tuple(drawn[i] for i in slots or (0,)), slots or (0,), number, len(mine), state, bool(slots)) for slots in mine]
 
     def next(self) -> Batch:
         while len(self._ahead) <= AHEAD:
-            positions = self._sampler.next()
-            self._ahead.append(self._pool.submit(self._make, positions, self._step, self._sampler.state_dict()))
-            self._step += 1
+            self._ahead.extend(self._pool.submit(self._make, part) for part in self._plan())
         return self._ahead.popleft().result()
+
+    def step(self) -> Iterator[Batch]:
+        """The batches of the next optimizer step, each made while the one before is computed."""
+        batch = self.next()
+        yield batch
+        for _ in range(batch.parts - 1):
+            yield self.next()

@@ -60,6 +60,10 @@ class Optimizer(Protocol):
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None: ...
 
+    def flat(self) -> tuple[Tensor, Tensor]:
+        """All parameters' values and gradients, [total] each, sharing their memory."""
+        ...
+
     def movable(self) -> list[Tensor]:
         """State that may lie elsewhere between two steps: tensors of their own memory, which no parameter shares."""
         ...
@@ -125,6 +129,9 @@ class MasterCopy:
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         copy_into(self.state_dict(), state)
+
+    def flat(self) -> tuple[Tensor, Tensor]:
+        return self._flat.values, self._flat.gradients
 
     def movable(self) -> list[Tensor]:
         return [t for t in self.tensors().values() if t.ndim]

@@ -6,7 +6,7 @@ with the picture. What it is to predict stays noise - x0. A step is 1/steps of s
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import torch
@@ -20,10 +20,10 @@ from .rollout_settings import ORDERS, RolloutSettings
 Predict = Callable[[StepInputs], tuple[Tensor, Tensor]]
 
 
-def draw_offsets(settings: RolloutSettings, batch: int, optimizer_step: int, seed: int, step: int) -> Tensor:
-    """int64 [batch]: solver steps of each sample of batch ``step``, 0 for no rollout."""
+def draw_offsets(settings: RolloutSettings, slots: Sequence[int], optimizer_step: int, seed: int, step: int) -> Tensor:
+    """int64 [B]: solver steps of the samples at the places ``slots`` of batch ``step``, 0 for no rollout."""
     offsets = []
-    for slot in range(batch):
+    for slot in slots:
         happens, u = torch.rand(2, generator=generator(seed, "rollout", step, slot)).tolist()
         if settings.strategy == "uniform":
             count = min(int(u * (settings.max_step_offset + 1)), settings.max_step_offset)

@@ -14,14 +14,15 @@ from .randomness import generator
 class BucketSampler:
     """Batches of clips of one bucket. Each epoch shows every clip ``repeats + 1`` times, in a new order.
 
-    A bucket's last batch is filled up with other clips of the bucket, so that every batch has ``batch_size`` clips.
+    A bucket's last batch is filled up with other clips of the bucket, so that every batch has ``batch_size`` clips; without
+    ``fill`` it is smaller, so that no clip comes twice.
     The order is a function of (seed, epoch): the state is two numbers.
     """
 
-    def __init__(self, cache: DatasetCache, batch_size: int, seed: int):
+    def __init__(self, cache: DatasetCache, batch_size: int, seed: int, fill: bool = True):
         if not len(cache):
             raise LTX2Error("The cached dataset holds no clips; add clips to its folder and cache it again.")
-        self._batch_size, self._seed = batch_size, seed
+        self._batch_size, self._seed, self._fill = batch_size, seed, fill
         self._buckets = [[i for i in positions for _ in range(cache.clips[i].repeats + 1)] for positions in cache.buckets.values()]
         self._epoch, self._position = 0, 0
         self._batches = self._order(0)
@@ -35,7 +36,7 @@ class BucketSampler:
         batches = []
         for positions in self._buckets:
             row = shuffled(positions)
-            while len(row) % self._batch_size:
+            while self._fill and len(row) % self._batch_size:
                 row += shuffled(positions)[: -len(row) % self._batch_size]
             batches += [tuple(row[i : i + self._batch_size]) for i in range(0, len(row), self._batch_size)]
         return shuffled(batches)

@@ -112,7 +112,9 @@ class TrainSettings:
     keep_checkpoints: how many of the newest are kept; keep_every: those at multiples of so many steps are kept too, 0 for
     none. resume: ``auto`` goes on where the run was, ``new`` begins anew and sets earlier checkpoints aside, a path names
     the checkpoint to begin from. preview_every: steps between previews, 0 for none. tracking: who else is told.
-    gradient_checkpointing: recompute blocks in backward.
+    gradient_checkpointing: recompute blocks in backward. global_batch: clips an optimizer step, of one bucket and none twice an
+    epoch, shared by all processes in passes of batch_size clips; 0 for accumulation passes of batch_size (one process) or
+    that many on each (several).
     dtype: of the weights and the adapter; auto is the model's own. conditioning: what else is given clean.
     audio_only: the video branch is not computed. tread: routes of video tokens around blocks, see ``tread.py``.
     rollout: scheduled sampling. reflexflow: its loss terms, None for off. crepa: None for off.
@@ -156,6 +158,7 @@ class TrainSettings:
     resume: str = "auto"
     preview_every: int = 0
     tracking: TrackingSettings = field(default_factory=TrackingSettings)
+    global_batch: int = 0
 
     @property
     def conditions(self) -> tuple[Condition, ...]:
@@ -165,12 +168,14 @@ class TrainSettings:
 
     def __post_init__(self) -> None:
         for name, low in (("steps", 1), ("warmup", 0), ("batch_size", 1), ("accumulation", 1), ("seed", 0), ("checkpoint_every", 0),
-                          ("keep_checkpoints", 1), ("keep_every", 0), ("validate_every", 0), ("validation_clips", 0), ("preview_every", 0)):  # fmt: skip
+                          ("keep_checkpoints", 1), ("keep_every", 0), ("validate_every", 0), ("validation_clips", 0), ("preview_every", 0), ("global_batch", 0)):  # fmt: skip
             check_whole(name, getattr(self, name), low)
         for name in ("learning_rate", "max_grad_norm", "weight_decay", "audio_weight"):
             check_range(name, getattr(self, name), 0)
         if not isinstance(self.resume, str) or not self.resume.strip():
             raise LTX2Error("resume is empty; give auto, new, or the path of a checkpoint.")
+        if self.global_batch and self.accumulation > 1:
+            raise LTX2Error(f"global_batch is {self.global_batch} and accumulation {self.accumulation}; leave accumulation at 1, the passes of a step follow from global_batch.")
         check_range("huber_c", self.huber_c, 1e-6)
         check_range("first_frame_probability", self.first_frame_probability, 0, 1)
         check_range("schedule_end", self.schedule_end, 0, 1)

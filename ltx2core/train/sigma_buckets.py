@@ -26,6 +26,15 @@ class BucketSums:
         self._counts.index_add_(0, places, counted.cpu())
         self._sums.index_add_(0, places.to(self._sums.device), losses.detach().float() * counted.to(losses.device))
 
+    def packed(self) -> Tensor:
+        """[2 * buckets] on the device, sums before counts: what several processes add up."""
+        return torch.cat((self._sums, self._counts.to(self._sums.device)))
+
+    @staticmethod
+    def means_of(packed: Tensor) -> Tensor:
+        sums, counts = packed.chunk(2)
+        return sums / counts
+
     def means(self) -> Tensor:
         """[buckets] on the device; NaN for an empty bucket."""
         return self._sums / self._counts.to(self._sums.device)

@@ -43,7 +43,9 @@ class Facts:
     def of(cls, run: RunConfig, dataset: str, base: str, **others: str) -> Facts:
         """``base`` names the base weights (a content hash); ``others`` what else the run depends on, empty ones left out."""
         plain = to_plain(run)
-        for name in _FREE + (("steps",) if _steps_are_free(run.train) else ()):
+        # How a global batch is dealt out changes no step's result.
+        dealt = ("batch_size", "accumulation") if run.train.global_batch else ()
+        for name in _FREE + dealt + (("steps",) if _steps_are_free(run.train) else ()):
             del plain["train"][name]
         return cls({**plain, **{k: v for k, v in others.items() if v}}, dataset, base)
 
@@ -122,8 +124,9 @@ class Checkpointer:
 
     def clean(self) -> None:
         """Remove what a killed process left half written."""
-        for leftover in self.directory.glob(".state-*.tmp"):
-            leftover.unlink()
+        for pattern in (".state-*.tmp", ".metrics.jsonl.*.tmp"):
+            for leftover in self.directory.glob(pattern):
+                leftover.unlink()
 
     def newest(self) -> tuple[TrainState | None, list[str]]:
         """The newest whole checkpoint, and a sentence for each damaged one that was passed over."""

@@ -24,7 +24,7 @@ from .tread import TreadRunner, resolve_routes
 class StepLosses:
     """Float32. total, video, audio: []; video_samples, audio_samples: [B], 0 where a sample has no such loss.
 
-    alignment: CREPA's score [], 0 without it.
+    alignment: CREPA's score [], 0 without it. Of a part of a global batch, total, video, audio and alignment are its shares of them.
     """
 
     total: Tensor
@@ -63,10 +63,13 @@ def training_step(model: nn.Module, inputs: StepInputs, objective: Objective, ru
     video, audio = denoise(model, inputs.video.modality(), inputs.audio.modality(), av_cross_timestep=objective.av_cross_timestep, runner=runner)
     video_samples, video_loss = stream_loss(video, inputs.video, objective)
     audio_samples, audio_loss = stream_loss(audio, inputs.audio, objective)
+    if inputs.shares is not None:
+        video_loss, audio_loss = video_loss * inputs.shares[0], audio_loss * inputs.shares[1]
     total = video_loss if objective.audio_weight == 0 else video_loss + objective.audio_weight * audio_loss
     alignment = torch.zeros_like(total)
     if inputs.teacher is not None:
         alignment = objective.crepa.score(runner.hidden, inputs.teacher)
+        alignment = alignment if inputs.shares is None else alignment * inputs.shares[2]
         total = total - inputs.teacher_weight * alignment
     return StepLosses(total, video_loss, audio_loss, video_samples, audio_samples, alignment)
 
@@ -76,6 +79,7 @@ def _audio_step(model: nn.Module, inputs: StepInputs, objective: Objective, runn
         raise LTX2Error("Training sound alone works with plain weights only; switch quantisation, streaming and compiling off, it needs little memory.")
     audio = denoise_audio(model, inputs.audio.modality(), checkpointed=runner is run_block_checkpointed)
     samples, loss = stream_loss(audio, inputs.audio, objective)
+    loss = loss if inputs.shares is None else loss * inputs.shares[1]
     return StepLosses(objective.audio_weight * loss, torch.zeros_like(loss), loss, torch.zeros_like(samples), samples, torch.zeros_like(loss))
 
 
