@@ -10,41 +10,18 @@ from ..media.audio import Waveform
 from ..models.handle import Models
 from ..protocols import Reporter, Residency, StopSignal
 from ..text.features import TextFeatures
-from .adapters import applied
 from .conditions import Keyframe, State, audio_state, video_state
 from .given import Given, Picture, check_strength, cover_frames, encode_beginning, encode_pictures, encode_sound, fitted, latent_index
-from .guidance import warnings
-from .loop import Denoiser, Latents, run_loop, to_latents
+from .loop import Latents, to_latents
 from .noise import make_noise
+from .run import run_states
 from .settings import SampleSettings
-from .sigmas import schedule
-
-# Bytes that one token needs beside the weights in a forward pass of the 19B (bf16, the feed-forward's 4 x 4096 wide).
-_BYTES_PER_TOKEN = 8 * 4 * 4096
-
-
-def _features(features: TextFeatures, models: Models, device: torch.device) -> TextFeatures:
-    return TextFeatures(features.video.to(device, models.dtype), features.audio.to(device, models.dtype))
-
 
 def _run(
     models: Models, settings: SampleSettings, positive: TextFeatures, negative: TextFeatures | None, video: State, audio: State,
     *, residency: Residency, reporter: Reporter, stop: StopSignal, sound: Waveform | None = None, pictures: Tensor | None = None,
 ) -> Latents:  # fmt: skip
-    for text in warnings(settings.guidance()[0], settings.schedule == "distilled"):
-        reporter.message(text, "warning")
-    if negative is None and any(g.needs_negative for g in settings.guidance()):
-        raise LTX2Error("Guidance other than 1 needs a negative prompt; wire one (it may be empty), or set both scales to 1.")
-    transformer, device = models.component("transformer"), residency.device
-    guidance = settings.guidance()
-    blocks = (min(settings.stg_block, len(transformer.transformer_blocks) - 1),)
-    with torch.no_grad(), residency.use(transformer, settings.tokens * settings.batch * _BYTES_PER_TOKEN), applied(transformer, models.adapters, device=device, dtype=models.dtype):
-        denoiser = Denoiser(
-            transformer, _features(positive, models, device), None if negative is None else _features(negative, models, device),
-            *guidance, blocks, settings.av_cross_timestep,
-        )  # fmt: skip
-        sigmas = schedule(settings.schedule, settings.steps, settings.tokens)
-        video, audio = run_loop(denoiser, video, audio, sigmas, sampler=settings.sampler, reporter=reporter, stop=stop)
+    video, audio = run_states(models, settings, positive, negative, video, audio, residency=residency, reporter=reporter, stop=stop)
     latents = to_latents(settings, video, audio, sound)
     return Latents(latents.video.cpu(), latents.audio.cpu(), latents.frame_rate, latents.sound, pictures)
 
