@@ -48,6 +48,10 @@ class CrepaPart:
         weight = 0.0 if self.threshold.off else self._settings.crepa.weight_at(step, self._settings.steps)
         return replace(inputs, teacher_weight=torch.tensor(weight))
 
+    def flat(self) -> tuple[Tensor, Tensor]:
+        """The head's values and gradients, [total] each."""
+        return self._optimizer.flat()
+
     def advance(self, rate: float) -> None:
         """Update the head from the gradients that the step left."""
         self._optimizer.set_rate(rate)

@@ -36,14 +36,15 @@ class History:
     path: Path
     steps: list[StepRecord] = field(default_factory=list)
     validation: list[ValidationLoss] = field(default_factory=list)
+    written: bool = True
 
     @classmethod
-    def open(cls, path: Path, last_step: int) -> History:
+    def open(cls, path: Path, last_step: int, written: bool = True) -> History:
         """Read the records up to ``last_step`` and drop the later ones from the file.
 
         ``last_step`` 0 of a run that never saved keeps nothing.
         """
-        history = cls(path)
+        history = cls(path, written=written)
         for line in path.read_text(encoding="utf-8").splitlines() if last_step and path.exists() else ():
             try:
                 raw = json.loads(line)
@@ -51,6 +52,8 @@ class History:
                 break  # a line cut by a kill is always the last one
             if raw["step"] <= last_step:
                 history._keep(raw)
+        if not written:
+            return history
         with atomic_path(path) as temporary:
             temporary.write_text("".join(json.dumps(r) + "\n" for r in history._rows()), encoding="utf-8")
         return history
@@ -68,8 +71,11 @@ class History:
 
     def add(self, *records: StepRecord | ValidationLoss) -> None:
         """Raises LTX2Error when the disk is full."""
+        for record in records:
+            (self.steps if isinstance(record, StepRecord) else self.validation).append(record)
+        if not self.written:
+            return
         with full_disk_said(self.path), self.path.open("a", encoding="utf-8") as file:
             for record in records:
                 is_step = isinstance(record, StepRecord)
-                (self.steps if is_step else self.validation).append(record)
                 file.write(json.dumps({"event": "step" if is_step else "validation", **asdict(record)}) + "\n")

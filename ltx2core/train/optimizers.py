@@ -136,6 +136,9 @@ class EightBitAdamW:
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         copy_into(self.state_dict(), state)
 
+    def flat(self) -> tuple[Tensor, Tensor]:
+        return self._flat.values, self._flat.gradients
+
     def movable(self) -> list[Tensor]:
         return []  # small, and made of tensors inside tensors
 

@@ -11,6 +11,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from ..distributed.split import with_shares
+from ..distributed.world import ALONE, World
 from ..errors import LTX2Error
 from ..protocols import Progress, Reporter
 from . import measure
@@ -18,7 +20,7 @@ from .batch import StepInputs
 from .crepa_part import CrepaPart
 from .data import RunData
 from .ema import Ema
-from .feed import Feed
+from .feed import Batch, Feed
 from .history import History, StepRecord
 from .lora import InjectedLoRA
 from .objective import Objective
@@ -28,9 +30,10 @@ from .randomness import derive
 from .rollout import draw_offsets, roll_out, with_reflexflow
 from .sampler import BucketSampler
 from .settings import RunConfig
-from .sigma_buckets import NAMES, BucketSums
+from .sigma_buckets import NAMES
 from .state import Checkpointer, Facts, TrainState
 from .step import Engine
+from .step_sums import StepSums
 from .trackers import Trackers
 from .validate import validation_loss
 
@@ -42,19 +45,21 @@ class Session:
     """``lora`` is inside the model, ``crepa`` inside the engine's objective; ``state`` is where to go on, None at the start."""
 
     def __init__(self, run: RunConfig, lora: InjectedLoRA, data: RunData, engine: Engine, crepa: CrepaPart | None,
-                 device: torch.device, checkpoints: Checkpointer, facts: Facts, state: TrainState | None, reporter: Reporter, trackers: Trackers):  # fmt: skip
+                 device: torch.device, checkpoints: Checkpointer, facts: Facts, state: TrainState | None, reporter: Reporter, trackers: Trackers, world: World = ALONE):  # fmt: skip
         self.run, self.lora, self.data, self.engine, self.device = run, lora, data, engine, device
-        self.checkpoints, self.facts, self.reporter, self.trackers = checkpoints, facts, reporter, trackers
+        self.checkpoints, self.facts, self.reporter, self.trackers, self.world = checkpoints, facts, reporter, trackers, world
         self.optimizer = make_optimizer(lora.parameters.values(), run.train)
         self.crepa = crepa
         self.ema = Ema(lora.parameters, run.train.ema_decay) if run.train.ema_decay else None
-        self.sampler = BucketSampler(data.training, run.train.batch_size, run.train.seed)
+        self.sampler = BucketSampler(data.training, run.train.global_batch or run.train.batch_size, run.train.seed, fill=not run.train.global_batch)
         self.objective = Objective.of(run.train)
         self.step, self.seconds, self.peak, self.origin = 0, 0.0, 0, ""
         if state is not None:
             self._restore(state)
+        flat = [self.optimizer.flat()] + ([crepa.flat()] if crepa else [])
+        self._reducers = [world.reducer(*f) for f in flat]
         self.sampler_state = self.sampler.state_dict()
-        self.history = History.open(checkpoints.directory / "metrics.jsonl", self.step)
+        self.history = History.open(checkpoints.directory / "metrics.jsonl", self.step, written=world.rank == 0)
         self._unread: list[tuple[int, tuple[bool, bool], Tensor]] = []
         self._started = time.monotonic()
 
@@ -96,19 +101,19 @@ class Session:
         model.eval()  # no dropout in what is compared between steps
         with self.ema.applied() if self.ema else nullcontext():
             found = validation_loss(self.engine.evaluate, self.data.held_out, train.validation_clips, self.objective, self.dtype, train.seed, self.step,
-                                    self.data.references)  # fmt: skip
+                                    self.data.references, self.world)  # fmt: skip
         model.train(training)
         self.history.add(found)
         self.trackers.log(found.step, {"validation/video": found.video, "validation/audio": found.audio})
         parts = [f"{name} {value:.4f}" for name, value in (("video", found.video), ("sound", found.audio)) if value is not None]
         self.reporter.message(f"Validation loss at step {self.step}: {', '.join(parts)}.")
 
-    def _rolled(self, inputs: StepInputs, number: int) -> StepInputs:
-        """Batch ``number`` with the states and terms of scheduled sampling and ReflexFlow."""
+    def _rolled(self, inputs: StepInputs, batch: Batch) -> StepInputs:
+        """``inputs`` of ``batch`` with the states and terms of scheduled sampling and ReflexFlow."""
         rollout, reflex = self.run.train.rollout, self.run.train.reflexflow
         if not rollout.max_step_offset and reflex is None:
             return inputs
-        offsets = draw_offsets(rollout, len(inputs.video.sigma), self.step, self.run.train.seed, number)
+        offsets = draw_offsets(rollout, batch.slots, self.step, self.run.train.seed, batch.number)
         training, model = self.lora.model.training, self.lora.model
         model.eval()  # no dropout on the way
         inputs = inputs.to(self.device)
@@ -117,26 +122,22 @@ class Session:
         model.train(training)
         return rolled
 
+    def _inputs(self, batch: Batch) -> StepInputs:
+        """What the engine gets of ``batch``: with the methods' own forward passes done."""
+        inputs = self._rolled(batch.inputs, batch)
+        if batch.regular.any():
+            inputs = with_prior(inputs.to(self.device), batch.regular, self.lora, self.engine.predict)
+        return inputs if self.crepa is None else self.crepa.weighted(inputs, self.step)
+
     def advance(self, feed: Feed) -> None:
-        """One optimizer step."""
+        """One optimizer step. Nothing of the state has changed when it fails."""
         train = self.run.train
-        torch.manual_seed(derive(train.seed, "step", self.step))
-        sums = torch.zeros(4, device=self.device)
-        with_video = with_sound = 0
-        video_buckets, audio_buckets = BucketSums(self.device), BucketSums(self.device)
-        for part in range(train.accumulation):
-            batch = feed.next()
-            inputs = self._rolled(batch.inputs, self.step * train.accumulation + part)
-            if batch.regular.any():
-                inputs = with_prior(inputs.to(self.device), batch.regular, self.lora, self.engine.predict)
-            if self.crepa is not None:
-                inputs = self.crepa.weighted(inputs, self.step)
-            losses = self.engine(inputs)
-            sums += torch.stack((losses.total, losses.video, losses.audio, losses.alignment))
-            video_buckets.add(losses.video_samples, batch.inputs.video.sigma, batch.inputs.video.mask)
-            audio_buckets.add(losses.audio_samples, batch.inputs.audio.sigma, batch.inputs.audio.mask)
-            with_video += batch.has_video
-            with_sound += batch.has_audio
+        torch.manual_seed(derive(train.seed, "step", self.step, *([self.world.rank] if self.world.rank else [])))
+        sums = StepSums(self.device)
+        for batch in with_shares(feed.step(), self.world) if train.global_batch else feed.step():
+            sums.add(self.engine(self._inputs(batch)), batch)
+        means = sums.of_all(self.world) if train.global_batch else sums.means(train.accumulation)
+        self._reduce()
         self.optimizer.set_rate(rate_at(train, self.step))
         norm = self.optimizer.step()
         if self.crepa is not None:
@@ -145,10 +146,16 @@ class Session:
         if self.ema is not None:
             self.ema.update(self.step)
         self.sampler_state = batch.sampler
-        means = sums / torch.tensor([train.accumulation, max(1, with_video), max(1, with_sound), train.accumulation], device=self.device)
-        self._unread.append((self.step, (with_video > 0, with_sound > 0), torch.cat((means, norm.reshape(1), video_buckets.means(), audio_buckets.means()))))
+        self._unread.append((self.step, sums.streams, torch.cat((means[:4], norm.reshape(1), means[4:]))))
         if self.device.type == "cpu" or len(self._unread) >= READ_EVERY:
             self.read_losses()
+
+    def _reduce(self) -> None:
+        """The gradients of all processes together, and random numbers that are theirs alike: those of stochastic rounding."""
+        for reduce in self._reducers:
+            reduce()
+        if self.world.size > 1:
+            torch.manual_seed(derive(self.run.train.seed, "update", self.step))
 
     def read_losses(self) -> None:
         """Bring the losses of the last steps to the host, log and report them.

@@ -84,11 +84,10 @@ def run_steps(session: Session, outside: Outside, last: int) -> None:
         LTX2Error: the loss diverged or is not finite, or the disk is full.
     """
     train = session.run.train
-    first = session.step * train.accumulation
     if session.step == 0:
         session.validate()
         _preview(session, train, outside)
-    with Feed(session.data, session.sampler, train, session.dtype, first, session.device.type == "cuda") as feed:
+    with Feed(session.data, session.sampler, train, session.dtype, session.step, session.device.type == "cuda", session.world) as feed:
         while session.step < last and not _heard(session, outside, last):
             session.advance(feed)
             _after_step(session, train, outside, last)

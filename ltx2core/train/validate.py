@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 
 from ..cache.dataset import DatasetCache, Sample
+from ..distributed.world import ALONE, World
 from .batch import assemble, fixed_draw
 from .objective import Objective, masked_means, pointwise_loss
 from .reference import References
@@ -34,22 +35,27 @@ def _mean(values: Sequence[float]) -> float | None:
     return sum(values) / len(values) if values else None
 
 
-def _sample_losses(sample: Sample, slot: int, evaluate: Callable, objective: Objective, dtype: torch.dtype, seed: int, references: list | None) -> list[tuple[StepLosses, float, float]]:
-    """(losses, zero prediction's video loss, and audio loss) at every sigma."""
-    results = []
+_Row = tuple[float | None, float | None, float | None, float | None]
+
+
+def _clip_losses(sample: Sample, slot: int, evaluate: Callable, objective: Objective, dtype: torch.dtype, seed: int, references: list | None) -> list[_Row]:
+    """(video, audio, a zero prediction's video, and its audio loss) at every sigma; None for a stream that is not trained."""
+    rows = []
     for sigma in SIGMAS:
         inputs = assemble([sample], [fixed_draw(sample, sigma, seed, slot, int(sigma * 1000))], dtype, references)
         zero = [
             masked_means(pointwise_loss(torch.zeros_like(s.target), s.target, objective.loss, objective.huber_c), s.mask)[1].item()
             for s in (inputs.video, inputs.audio)
         ]
-        results.append((evaluate(inputs), *zero))
-    return results
+        losses = evaluate(inputs)
+        pairs = [(losses.video.item(), zero[0]) if not objective.audio_only else (None, None), (losses.audio.item(), zero[1]) if sample.audio_latents is not None else (None, None)]
+        rows.append((pairs[0][0], pairs[1][0], pairs[0][1], pairs[1][1]))
+    return rows
 
 
 def validation_loss(
     evaluate: Callable[..., StepLosses], cache: DatasetCache, clips: int, objective: Objective, dtype: torch.dtype, seed: int, step: int,
-    references: References | None = None,
+    references: References | None = None, world: World = ALONE,
 ) -> ValidationLoss:
     """Loss on the first ``clips`` clips of ``cache``.
 
@@ -57,19 +63,18 @@ def validation_loss(
         evaluate: an engine's forward pass.
         dtype: of the model's inputs.
         references: reference videos, which all clips are given then.
+        world: the processes that share the clips; each gets the same result.
     """
-    video, audio, zero_video, zero_audio = [], [], [], []
-    for slot in range(min(clips, len(cache))):
-        sample = cache[slot]
+    count, found = min(clips, len(cache)), {}
+    for first in range(0, count, world.size):
+        # Every process runs along when the clips don't divide evenly, since sharded weights need all of them.
+        slot = min(first + world.rank, count - 1)
         given = None if references is None else [references.latents(cache.clips[slot])]
-        for losses, zero_v, zero_a in _sample_losses(sample, slot, evaluate, objective, dtype, seed, given):
-            if not objective.audio_only:
-                video.append(losses.video.item())
-                zero_video.append(zero_v)
-            if sample.audio_latents is not None:
-                audio.append(losses.audio.item())
-                zero_audio.append(zero_a)
-    return ValidationLoss(step, _mean(video), _mean(audio), _mean(zero_video), _mean(zero_audio))
+        found[slot] = _clip_losses(cache[slot], slot, evaluate, objective, dtype, seed, given)
+    merged = {slot: losses for part in world.gather(found) for slot, losses in part.items()}
+    rows = [row for slot in sorted(merged) for row in merged[slot]]
+    columns = (_mean([v for v in column if v is not None]) for column in zip(*rows, strict=True)) if rows else [None] * 4
+    return ValidationLoss(step, *columns)
 
 
 def divergence(history: Sequence[ValidationLoss], guard: float) -> str | None:

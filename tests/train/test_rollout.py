@@ -121,7 +121,7 @@ def test_paths():
 def test_offsets_follow_probability_and_strategy():
     def drawn(**options):
         settings = RolloutSettings(10, **options)
-        return torch.cat([draw_offsets(settings, 4, 0, 1, step) for step in range(600)]).float()
+        return torch.cat([draw_offsets(settings, range(4), 0, 1, step) for step in range(600)]).float()
 
     half = drawn(probability=0.5)
     assert (half > 0).float().mean().item() == pytest.approx(0.5 * 10 / 11, abs=0.03)
