@@ -7,7 +7,7 @@ import json
 import sys
 from pathlib import Path
 
-from .commands import adapter, import_simpletuner
+from .commands import adapter, check, import_simpletuner, presets
 from .errors import LTX2Error
 from .protocols import Interrupted
 
@@ -96,6 +96,7 @@ def parser() -> argparse.ArgumentParser:
     plan.add_argument("--ram", type=float, required=True, help="GiB of host memory that may be pinned")
     plan.set_defaults(do=_plan)
     import_simpletuner.add(commands)
+    check.add(commands)
     demo = commands.add_parser("demo", help="the whole path on made data and tiny models, without ComfyUI")
     demo.add_argument("out", nargs="?", default="demo-out")
     demo.set_defaults(do=_demo)
@@ -103,18 +104,18 @@ def parser() -> argparse.ArgumentParser:
     tiny.add_argument("folder")
     tiny.set_defaults(do=_tiny)
     adapter.add(commands)
+    presets.add(commands)
     return main
 
 
 def main(argv: list[str] | None = None) -> int:
-    """0 when all went well, 1 for an error that is said in one sentence, 130 when stopped by a person."""
+    """0 when all went well (or what the command found to tell), 1 for an error that is said in one sentence, 130 when stopped by a person."""
     arguments = parser().parse_args(argv)
     try:
-        arguments.do(arguments)
+        return arguments.do(arguments) or 0
     except Interrupted as stopped:
         print(stopped, file=sys.stderr)
         return 130
     except LTX2Error as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    return 0

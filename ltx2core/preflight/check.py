@@ -1,0 +1,114 @@
+"""All checks of a run, in the order in which its stages come."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..checkpoint.combined import Checkpoint
+from ..data.memory import ScanMemory
+from ..data.scan import media_files, scan
+from ..data.spec import DatasetSpec
+from ..errors import LTX2Error
+from ..memory.engine import MemorySettings
+from ..models.vae_memory import VaeMemory
+from ..text.source import TextEncoderSource
+from ..train.settings import RunConfig
+from . import captions, clips, models, settings, space
+from .clips import Looked
+from .finding import ERROR, Finding, Preflight
+from .space import Free
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What is checked; parts that are None are passed over."""
+
+    datasets: tuple[Looked, ...]
+    config: RunConfig
+    output: Path
+    checkpoint: Checkpoint | None = None
+    text_encoder: TextEncoderSource | None = None
+    memory: MemorySettings | None = None
+    vae: VaeMemory | None = None
+
+
+def look(spec: DatasetSpec, memory: Path) -> Looked:
+    """Scan the folder, and keep what its files were found to hold.
+
+    Raises:
+        LTX2Error: no clip can be used.
+    """
+    index = scan(spec, None, memory)
+    paths = list(dict.fromkeys(Path(p) for c in index.clips for p in (c.path, c.sound) if p))
+    with ScanMemory(memory) as remembered:
+        found = remembered.probe_all(paths)
+    return Looked(index, {str(p): f.info for p, f in zip(paths, found, strict=True) if f.info is not None})
+
+
+def _dataset(looked: Looked, config: RunConfig) -> Iterable[Finding]:
+    index, train = looked.index, config.train
+    yield from clips.sizes(index, index.spec.batch_size or train.batch_size)
+    yield from clips.dropped(index)
+    yield from captions.captions(index)
+    yield from clips.rates(looked)
+    yield from clips.sound(looked, train.audio_weight, train.audio_only)
+    hdr = sorted({Path(p).name for p, info in looked.infos.items() if info.hdr})
+    if hdr:
+        yield Finding("info", "hdr", f"{len(hdr)} HDR clips are tone mapped to a plain screen's brightness: {', '.join(hdr[:3])}.", "Look at one in the preview; grade it yourself if it looks wrong.", tuple(hdr))
+
+
+def check(subject: Subject, free: Free = Free()) -> Iterable[Finding]:
+    """Findings about everything of ``subject``; nothing large is loaded."""
+    yield from models.models(models.Opened(subject.checkpoint, subject.text_encoder))
+    for looked in subject.datasets:
+        yield from _dataset(looked, subject.config)
+    found = [c for looked in subject.datasets for c in looked.index.clips]
+    if not found:
+        return
+    yield from settings.training(subject.config, found)
+    if subject.checkpoint is None:
+        return
+    try:
+        load, size = space.load_and_size(subject.config, subject.checkpoint, found)
+    except LTX2Error as error:
+        yield Finding(ERROR, "lora", str(error), "Correct the LoRA's targets.")
+        return
+    yield from space.disk(found, subject.checkpoint, subject.config, load, subject.output)
+    others = {"encoding clips": space.caching_bytes(found, subject.checkpoint, subject.vae or space.USUAL_VAE)}
+    if subject.text_encoder is not None:
+        others["encoding captions"] = space.text_bytes(subject.text_encoder, subject.checkpoint)
+    yield from space.memory(size, load, subject.memory, free, others)
+
+
+def check_run(run, free: Free = Free(), memory: Path | None = None) -> Preflight:
+    """Check a run file (``runfile.RunFile``).
+
+    Args:
+        memory: a file that remembers what was found in clips; a temporary one when None.
+    """
+    opened, findings = models.open_both(run.checkpoint, run.text_encoder)
+    with tempfile.TemporaryDirectory() as scratch:
+        remembered = memory or Path(scratch) / "scan.sqlite3"
+        datasets = []
+        for spec in run.specs:
+            try:
+                datasets.append(look(spec, remembered))
+            except LTX2Error as error:
+                findings += [Finding(ERROR, "dataset", str(error), "Correct the dataset's folder or its limits."), *_unusable(spec, remembered)]
+        subject = Subject(tuple(datasets), run.config, Path(run.output), opened.checkpoint, opened.text_encoder, run.memory_settings, run.vae_memory)
+        findings += [*check(subject, free), *settings.samples(run.jobs)]
+    return Preflight.of(findings)
+
+
+def _unusable(spec: DatasetSpec, memory: Path) -> Sequence[Finding]:
+    """Why the first files of a folder without a usable clip are left out."""
+    try:
+        files = media_files(spec)
+    except LTX2Error:
+        return ()
+    with ScanMemory(memory) as remembered:
+        found = remembered.probe_all(files)
+    return tuple(Finding(ERROR, "dropped", f.reason, "Re-encode it, or take it out of the folder.", (p.name,)) for p, f in zip(files, found, strict=True) if f.info is None)[:20]

@@ -1,0 +1,47 @@
+"""Settings that are known to disappoint."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from ..data.clip import Clip
+from ..errors import LTX2Error
+from ..sample.guidance import warnings
+from ..sample.settings import SampleSettings
+from ..train.settings import RunConfig
+from .finding import ERROR, INFO, WARNING, Finding
+
+_FEWEST, _MOST_PASSES = 5, 500
+
+
+def training(run: RunConfig, clips: Sequence[Clip], repeats: int = 0) -> Iterable[Finding]:
+    train = run.train
+    passes = train.steps * train.batch_size * train.accumulation / max(1, len(clips))
+    yield Finding(INFO, "steps", f"{train.steps} steps of {train.batch_size * train.accumulation} samples: each of {len(clips)} samples is seen about {passes:.0f} times.")
+    if len(clips) < _FEWEST:
+        yield Finding(WARNING, "steps", f"Only {len(clips)} samples are trained; they will be learned by heart.", "Add clips, or take several windows of each (windows all).")
+    elif passes > _MOST_PASSES:
+        yield Finding(WARNING, "steps", f"Each sample is seen {passes:.0f} times, so that they are learned by heart.", "Train fewer steps, or add clips.")
+    if passes < 1:
+        yield Finding(WARNING, "steps", "The run ends before every sample was seen once.", "Train more steps.")
+    if train.crepa is not None and not (Path(train.crepa.encoder).expanduser() / "config.json").is_file():
+        yield Finding(ERROR, "crepa", f"CREPA's encoder folder {train.crepa.encoder!r} holds no config.json.", "Give the folder of a DINOv2, or switch CREPA off.")
+
+
+def samples(jobs: Iterable) -> Iterable[Finding]:
+    """jobs: those of a run file."""
+    for job in jobs:
+        try:
+            settings, messages = SampleSettings.from_dict(job.settings).snapped()
+        except LTX2Error as error:
+            yield Finding(ERROR, "samples", f"The sample {job.name}: {error}", "Correct its settings.")
+            continue
+        for message in messages:
+            yield Finding(INFO, "samples", f"The sample {job.name}: {message}", "Nothing has to be changed; give the snapped value to silence this.")
+        for warning in warnings(settings.guidance()[0], settings.schedule == "distilled"):
+            yield Finding(WARNING, "samples", f"The sample {job.name}: {warning}", "Use a guidance of 3 to 5.")
+        for kind in ("image", "sound"):
+            path = getattr(job, kind)
+            if path and not Path(path).is_file():
+                yield Finding(ERROR, "samples", f"The sample {job.name} needs the {kind} {path}, which is not there.", "Correct its path.")

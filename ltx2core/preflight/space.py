@@ -1,0 +1,124 @@
+"""Disk and memory that a run will take, predicted from headers and sizes."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..checkpoint.combined import Checkpoint
+from ..data.clip import Clip
+from ..errors import LTX2Error
+from ..geometry import audio_latent_length, video_tokens
+from ..memory.engine import MemorySettings
+from ..memory.plan import GIB, OPTIMIZER_BYTES, BaseSize, Load, Plan, choose, predict
+from ..memory.training import load_of
+from ..models.build import skeleton
+from ..models.vae_bytes import encode_working_bytes
+from ..models.vae_memory import ROLLED, VaeMemory
+from ..train.settings import RunConfig
+from .finding import ERROR, INFO, WARNING, Finding
+
+_TEXT_TOKENS = 1024
+_BF16 = 2
+_VIDEO_CHANNELS, _AUDIO_CELL = 128, 8 * 16
+_SPARE = 2 * GIB  # that a disk should still have
+
+
+@dataclass(frozen=True)
+class Free:
+    """Bytes that may be taken; None where it is not known."""
+
+    device: int | None = None
+    host: int | None = None
+
+
+def cache_bytes(clips: Sequence[Clip], width: int) -> tuple[int, int]:
+    """(captions, latents): captions once each, for picture and sound; latents in bf16."""
+    captions = len({c.caption for c in clips} | {""}) * 2 * _TEXT_TOKENS * width * _BF16
+    latents = 0
+    for clip in clips:
+        latents += video_tokens(clip.bucket.frames, clip.bucket.height, clip.bucket.width) * _VIDEO_CHANNELS * _BF16
+        if clip.has_audio:
+            latents += audio_latent_length(clip.bucket.frames, clip.frame_rate) * _AUDIO_CELL * _BF16
+    return captions, latents
+
+
+def _existing(path: Path) -> Path:
+    return next(p for p in (path, *path.absolute().parents) if p.exists())
+
+
+def disk(clips: Sequence[Clip], checkpoint: Checkpoint, run: RunConfig, load: Load, output: Path) -> Iterable[Finding]:
+    """The cache, the kept states and the adapter, against what is free where they will lie."""
+    captions, latents = cache_bytes(clips, checkpoint.config.get("transformer", {}).get("caption_channels", 3840))
+    states = (run.train.keep_checkpoints + 1) * load.trained * OPTIMIZER_BYTES[load.optimizer] + 2 * load.trained
+    needed, free = captions + latents + states, shutil.disk_usage(_existing(output)).free
+    text = (
+        f"The run needs up to {needed / GIB:.2f} GiB of disk in {output}: captions {captions / GIB:.2f}, latents {latents / GIB:.2f}, "
+        f"states {states / GIB:.2f}; {free / GIB:.1f} GiB are free."
+    )
+    if needed > free:
+        yield Finding(ERROR, "disk", text, "Put output on a larger disk, or use fewer clips or captions.")
+    elif needed + _SPARE > free:
+        yield Finding(WARNING, "disk", text, "Free some space first; the disk would be nearly full.")
+    else:
+        yield Finding(INFO, "disk", text)
+
+
+def caching_bytes(clips: Sequence[Clip], checkpoint: Checkpoint, vae: VaeMemory) -> int:
+    """Device bytes of encoding the largest clip, weights included; 0 without pictures."""
+    import torch
+
+    boxes = [c.bucket for c in clips if c.has_video]
+    if not boxes:
+        return 0
+    largest = max(boxes, key=lambda b: b.width * b.height * b.frames)
+    weights = sum(t.numel for t in checkpoint.tensors("video_vae").values()) * _BF16
+    return weights + encode_working_bytes(largest.frames, largest.height, largest.width, torch.bfloat16, vae)
+
+
+def text_bytes(text_encoder, checkpoint: Checkpoint) -> int:
+    """Device bytes of Gemma3 and the connectors in bf16, where 8-bit and 4-bit files are widened too."""
+    gemma = sum(_BF16 * t.numel for h in text_encoder.weights for k, t in h.tensors.items() if text_encoder.keymap.owns(k))
+    return gemma + _BF16 * sum(t.numel for t in checkpoint.tensors("connectors").values())
+
+
+def load_and_size(run: RunConfig, checkpoint: Checkpoint, clips: Sequence[Clip]) -> tuple[Load, BaseSize]:
+    model = skeleton(checkpoint, "transformer")
+    sizes = [(c.bucket.frames, c.bucket.height, c.bucket.width, c.frame_rate) for c in clips]
+    return load_of(run, model, sizes, any(c.has_audio for c in clips)), BaseSize.of(model)
+
+
+def _training(size: BaseSize, load: Load, wanted: MemorySettings | None, free: Free) -> tuple[Plan, bool]:
+    """The plan, and whether it is one that was chosen by what is free."""
+    if wanted is not None:
+        return predict(size, load, wanted), False
+    if free.device is None:
+        return predict(size, load, MemorySettings()), False
+    return choose(size, load, free.device, free.host if free.host is not None else 2**62), True
+
+
+def memory(size: BaseSize, load: Load, wanted: MemorySettings | None, free: Free, others: dict[str, int]) -> Iterable[Finding]:
+    """The training step and the stages before it (``others``: name -> device bytes) against what is free."""
+    try:
+        plan, _ = _training(size, load, wanted, free)
+    except LTX2Error as error:
+        yield Finding(ERROR, "memory", str(error), "Lower width and height first; then frames to 49 or 33; then stream all blocks in Memory Settings.")
+        return
+    stages = "; ".join(f"{name} {bytes_ / GIB:.1f} GiB" for name, bytes_ in others.items() if bytes_)
+    yield Finding(INFO, "memory", f"Predicted on the card: training {plan.total / GIB:.1f} GiB ({plan}); {stages}. The stages are never on it together.")
+    yield Finding(INFO, "host_memory", f"Predicted host memory: {max(plan.host, *others.values()) / GIB:.1f} GiB at most, one copy of the largest model, {plan.host / GIB:.1f} GiB of it page-locked in training.")
+    if free.device is None:
+        return
+    peak = max([plan.total, *others.values()])
+    if plan.total > free.device:
+        yield Finding(ERROR, "memory", f"Training needs {plan.total / GIB:.1f} GiB on the card and {free.device / GIB:.1f} are free.", "Lower width and height first; then frames to 49 or 33; then stream more blocks.")
+    elif peak > free.device:
+        name = max(others, key=others.get)
+        yield Finding(WARNING, "memory", f"The stage {name} needs {others[name] / GIB:.1f} GiB at once and {free.device / GIB:.1f} are free on the card.", "Take an fp8 file of the text encoder, or smaller clips; what does not fit is streamed where the host can.")
+    if free.host is not None and plan.host > free.host:
+        yield Finding(ERROR, "host_memory", f"Streaming needs {plan.host / GIB:.1f} GiB of host memory and {free.host / GIB:.1f} are free.", "Use int8 precision, or stream fewer blocks.")
+
+
+USUAL_VAE = ROLLED

@@ -1,0 +1,164 @@
+"""Each fault gives its finding; a sound run gives none; nothing large is loaded."""
+
+import json
+import struct
+
+import pytest
+import torch
+
+from ltx2core.cli import main
+from ltx2core.memory.plan import GIB
+from ltx2core.preflight.finding import SEVERITIES
+from ltx2core.preflight.motion import is_judged, names_motion
+from ltx2core.preflight.space import Free, cache_bytes
+from ltx2core.runfile import Runner, read_run
+from ltx2core.standalone import ConsoleReporter, PlainResidency, StopFlag
+from ltx2core.tiny_gemma import write_tiny_gemma
+
+
+def test_a_sound_run_has_facts_alone(tiny_run, capsys):
+    result = tiny_run.check()
+    assert {f.severity for f in result.findings} == {"info"}, [str(f) for f in result.findings if f.severity != "info"]
+    assert {"checkpoint", "text_encoder", "sizes", "sound", "disk", "memory", "host_memory", "steps"} <= {f.topic for f in result.findings}
+    assert "6 x 96x64@9" in result.about("sizes")[0].text and "6 of 6 samples" in result.about("sound")[0].text
+    assert main(["check", str(tiny_run.write()), "--json"]) == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert printed["ok"] is True and all(set(f) == {"severity", "topic", "text", "advice", "files"} for f in printed["findings"])
+
+
+def test_a_checkpoint_or_text_encoder_that_cannot_be_used(tiny_run, capsys):
+    write_tiny_gemma(tiny_run.folder / "other.safetensors", num_layers=5)
+    assert "6 hidden states" in tiny_run.check(text_encoder="other.safetensors").errors[0].text
+    gone = tiny_run.check(checkpoint="gone.safetensors", text_encoder="gone.safetensors")
+    assert {f.topic for f in gone.errors} == {"checkpoint", "text_encoder"}
+    assert gone.about("sizes"), "the clips are still looked at"
+    assert main(["check", str(tiny_run.write(checkpoint="gone.safetensors"))]) == 1
+    assert "error: " in capsys.readouterr().out
+
+
+def test_snapped_frames_and_sizes_are_told(tiny_run):
+    texts = [f.text for f in tiny_run.check(**tiny_run.dataset(width=100, frames=15)).about("snapped")]
+    assert any("100x64 becomes 96x64" in t for t in texts) and any("15 frames become 9" in t for t in texts)
+
+
+def test_clips_that_are_left_out_are_named_with_the_reason_and_grouped(tiny_run, film):
+    film(tiny_run.clips / "short.mp4", 0.2)
+    film(tiny_run.clips / "brief.mp4", 0.3)
+    (tiny_run.clips / "empty.mp4").write_bytes(b"")
+    film(tiny_run.clips / "mute.mp4", 1)
+    for name in ("short", "brief", "empty"):
+        (tiny_run.clips / f"{name}.txt").write_text("A bird flies.", encoding="utf-8")
+    result = tiny_run.check()
+    short = next(f for f in result.about("dropped") if "short.mp4" in f.files)
+    assert set(short.files) == {"short.mp4", "brief.mp4"} and short.severity == "warning" and "min_frames" in short.advice
+    empty = next(f for f in result.about("dropped") if "empty.mp4" in f.files)
+    assert "cannot be read" in empty.text and "Re-encode" in empty.advice
+    missing = result.about("captions")
+    assert missing[0].files == ("mute.mp4",) and "caption" in missing[0].advice
+
+
+def test_captions_that_repeat_are_short_or_stand_still(tiny_run):
+    def write(**captions):
+        for name, text in captions.items():
+            (tiny_run.clips / f"{name[1:]}.txt").write_text(text, encoding="utf-8")
+
+    write(_0="A cat runs over a roof.", _1="A cat runs over a roof.", _2="A portrait of a woman in a red dress.", _3="fox running", _4="Ein Haus " * 900)
+    result = tiny_run.check()
+    assert result.about("duplicate_captions")[0].files == ("0.mp4", "1.mp4")
+    assert "2.mp4" in result.about("motion")[0].files and "5.mp4" not in result.about("motion")[0].files
+    assert "pans right" in result.about("motion")[0].advice
+    assert result.about("short_captions")[0].files == ("3.mp4",) and result.about("long_captions")[0].files == ("4.mp4",)
+
+
+@pytest.mark.parametrize(
+    ("caption", "moves"),
+    [
+        ("A dog runs along the beach.", True), ("The camera slowly zooms in.", True), ("Camera pans right over hills", True), ("She was dancing in the rain", True),
+        ("Dolly shot through a corridor", True), ("The bird flew away", True), ("Two men juggling torches", True), ("A timelapse of a city", True),
+        ("A woman standing in a building, morning light", False), ("Portrait of a king in a red dress", False), ("A photo of a spring evening", False),
+        ("Close-up of a ring on a table", False), ("A slow open field of rocks", False), ("Waves crossing the bay", True),
+    ],
+)  # fmt: skip
+def test_words_of_motion(caption, moves):
+    assert names_motion(caption) is moves
+
+
+def test_captions_in_other_scripts_are_not_judged():
+    assert not is_judged("雪の上を走る狐") and not is_judged("лиса бежит по снегу") and not is_judged("fox") and is_judged("a red fox")
+
+
+def test_frame_rates_that_differ(tiny_run, film):
+    film(tiny_run.clips / "0.mp4", 1, rate=30)
+    few = tiny_run.check().about("frame_rate")[0]
+    assert few.files == ("0.mp4",) and "30" in few.text and "trained at 25" in few.text
+    most = tiny_run.check(**tiny_run.dataset(frame_rate=30)).about("frame_rate")[0]
+    assert len(most.files) == 5 and "Set frame_rate to 25" in most.advice
+
+
+def test_sound(tiny_run, film):
+    film(tiny_run.clips / "0.mp4", 1, sound=None)
+    film(tiny_run.clips / "1.mp4", 1, sound="mono")
+    about = tiny_run.check().about("sound")
+    assert "5 of 6" in about[0].text and "1 channel at" in about[0].text and any("0.mp4" in f.files for f in about)
+    assert "0.mp4" in tiny_run.check(train={"steps": 20, "audio_only": True}).errors[0].text
+    assert any("audio_weight" in f.text for f in tiny_run.check(train={"steps": 20, "audio_weight": 0.0}).about("sound"))
+
+
+def test_memory_and_disk(tiny_run, monkeypatch):
+    fits = tiny_run.check(Free(2 * GIB, 4 * GIB))
+    assert not fits.errors
+    tight = tiny_run.check(Free(GIB // 10, 4 * GIB))
+    assert tight.errors[0].topic == "memory" and "0.1" in tight.errors[0].text and "width and height first" in tight.errors[0].advice
+    fixed = tiny_run.check(Free(GIB // 10, 4 * GIB), memory={"precision": "int8"})
+    assert fixed.errors[0].topic == "memory"
+    monkeypatch.setattr("shutil.disk_usage", lambda path: type("Usage", (), {"free": 1000})())
+    assert [f.topic for f in tiny_run.check().errors] == ["disk"]
+
+
+def test_the_predicted_disk_is_what_the_cache_takes(tiny_run):
+    run = read_run(tiny_run.write())
+    runner = Runner(run, PlainResidency(torch.device("cpu")), ConsoleReporter(quiet=True), StopFlag())
+    runner.cache()
+    captions, latents = cache_bytes(runner.clips(), 64)
+    for kind, predicted in (("text", captions), ("latents", latents)):
+        files = list((tiny_run.folder / "out" / "cache" / kind).rglob("*.safetensors"))
+        # A file's header is not counted: a few hundred bytes each.
+        headers = sum(8 + struct.unpack("<Q", f.read_bytes()[:8])[0] for f in files)
+        assert sum(f.stat().st_size for f in files) - headers == predicted
+
+
+def test_settings(tiny_run):
+    result = tiny_run.check(train={"steps": 100_000}, samples=[{"name": "a", "prompt": "x", "settings": {"video_cfg": 9.0, "frames": 61}}, {"name": "b", "prompt": "x", "image": "gone.png"}])
+    texts = " ".join(map(str, result.findings))
+    assert "learned by heart" in texts and "above 6" in texts and "61 frames become 57" in texts and "gone.png" in texts
+    assert tiny_run.check(train={"steps": 20, "batch_size": 20}).about("sizes")[0].severity == "warning"
+    assert tiny_run.check(lora={"targets": ["*.nothing"]}).errors[0].topic == "lora"
+    assert tiny_run.check(train={"steps": 20, "crepa": {"encoder": "absent"}}).errors[0].topic == "crepa"
+
+
+def test_a_folder_without_a_usable_clip_is_an_error(tiny_run):
+    for path in tiny_run.clips.glob("*.mp4"):
+        path.write_bytes(b"rubbish")
+    result = tiny_run.check()
+    assert result.errors[0].topic in ("dataset", "dropped") and any("None of the 6 clips" in f.text for f in result.errors)
+    assert tiny_run.check(**tiny_run.dataset(folder="nowhere")).errors[0].topic == "dataset"
+
+
+def test_every_finding_but_a_plain_fact_suggests_one_change(tiny_run, film):
+    (tiny_run.clips / "empty.mp4").write_bytes(b"")
+    film(tiny_run.clips / "0.mp4", 1, rate=30, sound=None)
+    (tiny_run.clips / "1.txt").write_text("A still house.", encoding="utf-8")
+    result = tiny_run.check(Free(GIB // 10, GIB), train={"steps": 1}, samples=[{"name": "a", "prompt": "x", "settings": {"video_cfg": 9.0}}])
+    assert {f.severity for f in result.findings} == set(SEVERITIES)
+    assert all(f.advice.count(".") >= 1 for f in result.findings if f.severity != "info")
+    assert [SEVERITIES.index(f.severity) for f in result.findings] == sorted(SEVERITIES.index(f.severity) for f in result.findings)
+
+
+def test_no_weight_is_read(tiny_run, monkeypatch):
+    """Every way of reading weights is shut."""
+    def refuse(*args, **kwargs):
+        raise AssertionError("weights are read")
+
+    for name in ("ltx2core.models.build.fill_module", "safetensors.safe_open", "safetensors.torch.load_file", "ltx2core.text.encoder.load_text_encoder"):
+        monkeypatch.setattr(name, refuse)
+    assert tiny_run.check().findings
