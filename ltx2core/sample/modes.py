@@ -17,6 +17,7 @@ from .noise import make_noise
 from .run import run_states
 from .settings import SampleSettings
 
+
 def _run(
     models: Models, settings: SampleSettings, positive: TextFeatures, negative: TextFeatures | None, video: State, audio: State,
     *, residency: Residency, reporter: Reporter, stop: StopSignal, sound: Waveform | None = None, pictures: Tensor | None = None,

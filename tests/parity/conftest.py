@@ -19,7 +19,7 @@ from ltx2core.models import build  # noqa: E402
 @pytest.fixture(scope="session")
 def official():
     """name -> float32 numbers that the official code put out."""
-    return load_file(FIXTURES / "official.safetensors")
+    return {**load_file(FIXTURES / "official.safetensors"), **load_file(FIXTURES / "official_stages.safetensors")}
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,156 @@
+"""IC-LoRA: a reference video beside the clip. Its tokens stand in front, clean, at timestep 0, at the clip's coordinates."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from ..checkpoint.adapter import Adapter
+from ..checkpoint.adapter_info import reference_factors
+from ..errors import LTX2Error
+from ..geometry import LTX2_COMPRESSION as COMPRESSION
+from ..geometry import latent_frames, snap_frames, snap_size
+from ..models.handle import Models
+from ..models.latents import pack_video
+from ..protocols import Reporter, Residency, StopSignal
+from ..text.features import TextFeatures
+from ..train.reference import ReferenceScale, reference_coords
+from .conditions import Keyframe, State, audio_state, video_state
+from .given import Picture, check_strength, encode_pictures, latent_index
+from .loop import Latents, to_latents
+from .noise import make_noise
+from .run import run_states
+from .settings import SampleSettings
+
+# Its noise has a seed of its own, so that the clip's noise is the same with and without a reference.
+_NOISE = 0x1C
+
+
+@dataclass(frozen=True)
+class Reference:
+    """frames uint8 [F, H, W, 3] of any size, as many as the clip's or more, at its frame rate.
+
+    strength 1 keeps it clean; less lets the model change it.
+    """
+
+    frames: Tensor
+    strength: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.strength <= 1:
+            raise LTX2Error(f"The strength of the reference is {self.strength}; choose a number from 0 to 1.")
+
+
+def reference_scale(adapters: Sequence[tuple[Adapter, float]]) -> ReferenceScale:
+    """What the adapters' metadata say; 1 and 1 where they say nothing.
+
+    Raises:
+        LTX2Error: two adapters say different factors.
+    """
+    found = {reference_factors(a.metadata): a.name for a, strength in adapters if strength != 0 and reference_factors(a.metadata)}
+    if len(found) > 1:
+        raise LTX2Error(f"The adapters {' and '.join(found.values())} take reference videos of different scales; apply one of them.")
+    return ReferenceScale(*next(iter(found), (1, 1)))
+
+
+def fit_settings(settings: SampleSettings, scale: ReferenceScale) -> tuple[SampleSettings, tuple[str, ...]]:
+    """Sides and frames that the clip and its smaller reference both can have, and a sentence for each change.
+
+    Raises:
+        LTX2Error: a side would become 0.
+    """
+    width, height, size = snap_size(settings.width, settings.height, COMPRESSION.space * scale.spatial)
+    frames = snap_frames(settings.frames, replace(COMPRESSION, time=COMPRESSION.time * scale.temporal))
+    return replace(settings, width=width, height=height, frames=frames.value), tuple(m for m in (size, frames.message) if m)
+
+
+def reference_frames(frames: Tensor, settings: SampleSettings, scale: ReferenceScale) -> Tensor:
+    """The frames that are encoded: as long as the clip, then the first and every ``temporal``-th after it.
+
+    Raises:
+        LTX2Error: fewer frames than the clip has.
+    """
+    if len(frames) < settings.frames:
+        longest = snap_frames(len(frames)).value if len(frames) else 0
+        hint = f"give a longer one, or ask for {longest} frames" if longest else "give one"
+        raise LTX2Error(f"The reference video has {len(frames)} frames and the clip needs {settings.frames}; {hint}.")
+    return frames[[0, *range(1, settings.frames, scale.temporal)]]
+
+
+def encode_reference(models: Models, reference: Reference, settings: SampleSettings, scale: ReferenceScale, residency: Residency, reporter: Reporter) -> Tensor:
+    """Latents [1, 128, f, h, w] float32 of the reference at the clip's size divided by the adapter's factor."""
+    chosen = reference_frames(reference.frames, settings, scale)
+    if len(reference.frames) > settings.frames:
+        reporter.message(f"Of the reference's {len(reference.frames)} frames the first {settings.frames} are used, as many as the clip has.")
+    small = replace(settings, width=settings.width // scale.spatial, height=settings.height // scale.spatial)
+    return encode_pictures(models, chosen, small, residency)
+
+
+def reference_noise(settings: SampleSettings, latents: Tensor) -> Tensor:
+    """[B, 128, f, h, w] for a reference that is not kept wholly, the same on every device."""
+    noise = [torch.randn(1, *latents.shape[1:], generator=torch.Generator().manual_seed((s ^ _NOISE << 32) % 2**63)) for s in settings.sample_seeds]
+    return torch.cat(noise)
+
+
+def with_reference(video: State, latents: Tensor, noise: Tensor, frame_rate: float, scale: ReferenceScale, strength: float = 1.0) -> State:
+    """``video`` with the tokens of ``latents`` [B or 1, 128, f, h, w] in front.
+
+    Source of the coordinates: see :func:`ltx2core.train.reference.reference_coords`.
+
+    Raises:
+        LTX2Error: the video is held, so nothing would be made.
+    """
+    if video.held:
+        raise LTX2Error("A video that is held clean takes no reference; leave one of the two away.")
+    batch = video.tokens.shape[0]
+    clean = pack_video(latents.to(video.tokens)).expand(batch, -1, -1)
+    mask = torch.full_like(clean[..., :1], 1 - strength)
+    tokens = torch.lerp(clean, pack_video(noise.to(video.tokens)).expand(batch, -1, -1), mask)
+    coords = reference_coords(batch, tuple(latents.shape[2:]), frame_rate, scale).to(video.coords)
+    front = (tokens, clean, mask, coords)
+    joined = (torch.cat((a, b), dim=d) for a, b, d in zip(front, (video.tokens, video.clean, video.mask, video.coords), (1, 1, 1, 2), strict=True))
+    return State(*joined)
+
+
+def without_reference(video: State, cells: tuple[int, int, int]) -> State:
+    """The clip alone, of a state that had a reference of ``cells`` (frames, height, width) in front."""
+    count = cells[0] * cells[1] * cells[2]
+    return State(video.tokens[:, count:], video.clean[:, count:], video.mask[:, count:], video.coords[:, :, count:], video.held)
+
+
+def reference_cells(settings: SampleSettings, scale: ReferenceScale) -> tuple[int, int, int]:
+    """Latent cells of a clip's reference."""
+    frames, height, width = settings.latent_size
+    return latent_frames((settings.frames - 1) // scale.temporal + 1), height // scale.spatial, width // scale.spatial
+
+
+def reference_to_video(
+    models: Models, settings: SampleSettings, reference: Reference, positive: TextFeatures, negative: TextFeatures | None = None,
+    pictures: Sequence[Picture] = (), *, residency: Residency, reporter: Reporter, stop: StopSignal,
+) -> Latents:  # fmt: skip
+    """Video and sound that follow a reference, at the scale that the models' adapters say.
+
+    Raises:
+        LTX2Error: a reference shorter than the clip, adapters of different scales, an adapter that does not fit.
+        Interrupted: a person asked to stop.
+    """
+    scale = reference_scale(models.adapters)
+    if not models.adapters:
+        reporter.message("No adapter is applied; only an IC-LoRA knows what a reference video is for.", "warning")
+    settings, messages = fit_settings(settings, scale)
+    for text in messages:
+        reporter.message(text, "warning")
+    latents = encode_reference(models, reference, settings, scale, residency, reporter)
+    noise, audio_noise = (n.to(residency.device) for n in make_noise(settings))
+    keyframes = tuple(
+        Keyframe(encode_pictures(models, p.image[:1], settings, residency), latent_index(p.frame, settings), check_strength(p.strength)) for p in pictures
+    )
+    video = video_state(settings, noise, keyframes)
+    video = with_reference(video, latents, reference_noise(settings, latents), settings.frame_rate, scale, reference.strength)
+    services = {"residency": residency, "reporter": reporter, "stop": stop}
+    video, audio = run_states(models, settings, positive, negative, video, audio_state(audio_noise), **services)
+    made = to_latents(settings, without_reference(video, reference_cells(settings, scale)), audio)
+    return replace(made, video=made.video.cpu(), audio=made.audio.cpu())
