@@ -54,6 +54,22 @@ def unpack(block: nn.Module) -> None:
                 weight.data = weight.data.clone(memory_format=torch.contiguous_format)
 
 
+def unpacked(block: nn.Module, layouts: Mapping[str, GroupLayout], tensors: Tensors, dtype: torch.dtype) -> Tensors:
+    """The block's frozen weights under its own parameters' names, in ``dtype``; views where they are packed plainly."""
+    names = {id(p): n for n, p in block.named_parameters()}
+    found = {n: t.to(dtype) for n, t in tensors.items() if "::" not in n and n not in GROUPS}
+    for group, layout in layouts.items():
+        weights = tensors[group][: layout.rows, : layout.inner].to(dtype)
+        if group + SCALE in tensors:
+            weights = weights * tensors[group + SCALE].to(dtype)
+        for member, rows, _ in layout.places():
+            layer = base_layer(block, member)
+            found[names[id(layer.weight)]] = weights[rows]
+            if layer.bias is not None:
+                found[names[id(layer.bias)]] = tensors[group + BIAS][rows].to(dtype)
+    return found
+
+
 @dataclass(frozen=True)
 class BlockWeights:
     """One block's tensors while it runs."""

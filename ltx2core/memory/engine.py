@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
@@ -14,7 +14,7 @@ from ..errors import LTX2Error
 from ..fused.block import supported
 from ..fused.groups import adapters_of, layouts_of
 from ..fused.runner import FusedModel, FusedRunner
-from ..fused.weights import packed, unpack, use_packed
+from ..fused.weights import packed, unpack, unpacked, use_packed
 from ..models.forward import BlockRunner
 from ..train.batch import StepInputs
 from ..train.live_blocks import live_blocks
@@ -93,16 +93,25 @@ def make_store(blocks: Sequence[nn.Module], settings: MemorySettings, device: to
     return RingStore(formed, device, settings.slots, range(min(settings.streamed, len(blocks)), len(blocks)))
 
 
-def _plain_runner(blocks: Sequence[nn.Module], settings: MemorySettings, device: torch.device) -> BlockRunner:
+@dataclass(frozen=True)
+class _Form:
+    """How blocks run and where their weights are. weights: (block's number, its tensors at rest, dtype) -> all frozen ones by name."""
+
+    runner: BlockRunner
+    store: WeightStore
+    weights: Callable[[int, Tensors, torch.dtype], Mapping[str, Tensor]]
+    lends: bool  # the blocks' own weights are views of the store's
+
+
+def _compiled_form(blocks: Sequence[nn.Module], settings: MemorySettings, device: torch.device) -> _Form:
     store = make_store(blocks, settings, device)
-    return BlockRunnerFor(Programs.of(blocks[0], settings.compiled), store, [adapter_parameters(b) for b in blocks], settings.kept)
+    runner = BlockRunnerFor(Programs.of(blocks[0], settings.compiled), store, [adapter_parameters(b) for b in blocks], settings.kept)
+    return _Form(runner, store, lambda index, tensors, dtype: dequantised(tensors, dtype), False)
 
 
-def _fused_runner(blocks: Sequence[nn.Module], settings: MemorySettings, device: torch.device) -> BlockRunner | None:
+def _fused_form(blocks: Sequence[nn.Module], settings: MemorySettings, device: torch.device) -> _Form | None:
     """None where the written-out block does not apply."""
-    if not settings.fused or not supported(blocks[0]):
-        return None
-    adapters = [adapters_of(block) for block in blocks]
+    adapters = [adapters_of(block) for block in blocks] if settings.fused and supported(blocks[0]) else [None]
     if any(a is None for a in adapters):
         return None
     layouts, resident = layouts_of(blocks, adapters), settings.precision == "bf16" and not settings.streamed
@@ -123,7 +132,8 @@ def _fused_runner(blocks: Sequence[nn.Module], settings: MemorySettings, device:
         store: WeightStore = RingStore(form(), device, settings.slots, range(min(settings.streamed, len(blocks)), len(blocks)))
     else:
         store = ResidentStore(list(form()))
-    return FusedRunner(FusedModel.of(blocks[0], store, layouts, adapters, resident, device), settings.kept)
+    runner = FusedRunner(FusedModel.of(blocks[0], store, layouts, adapters, resident, device), settings.kept)
+    return _Form(runner, store, lambda index, tensors, dtype: unpacked(blocks[index], layouts, tensors, dtype), resident)
 
 
 class FastEngine:
@@ -135,10 +145,8 @@ class FastEngine:
         # Where blocks wait in host memory the fresh adapter was made there too.
         for parameter in self._trainable():
             parameter.data = parameter.data.to(device)
-        self._blocks, self._store = blocks, make_store(blocks, settings, device)
-        programs = Programs.of(blocks[0], settings.compiled)
-        self._adapters = [adapter_parameters(b) for b in blocks]
-        self._runner: BlockRunner = BlockRunnerFor(programs, self._store, self._adapters, settings.kept)
+        self._blocks, self._adapters = blocks, [adapter_parameters(b) for b in blocks]
+        self._form = _fused_form(blocks, settings, device) or _compiled_form(blocks, settings, device)
         self._captured = settings.captured and device.type == "cuda" and not settings.streamed
         self._graphs: dict[tuple, _Graph] = {}
         # One pool for the graphs of all buckets: they never run at once, and their results are copied out.
@@ -147,13 +155,12 @@ class FastEngine:
     def close(self) -> None:
         """Gives the model its weights back as they were, where it has them still."""
         self._graphs.clear()
-        packed_here = isinstance(self._runner, FusedRunner) and self._settings.precision == "bf16" and not self._settings.streamed
-        self._runner = None
-        for block in self._blocks if packed_here else ():
+        for block in self._blocks if self._form.lends else ():
             unpack(block)
+        self._form = None
 
     def _step(self, inputs: StepInputs) -> StepLosses:
-        losses = training_step(self._model, inputs, self._objective, self._runner)
+        losses = training_step(self._model, inputs, self._objective, self._form.runner)
         losses.total.backward()
         return losses.detached()
 
@@ -172,21 +179,21 @@ class FastEngine:
 
     def evaluate(self, inputs: StepInputs) -> StepLosses:
         with torch.no_grad(), sdpa_kernel(_ATTENTION, set_priority=True):
-            return training_step(self._model, inputs.to(self._device), self._objective, self._runner)
+            return training_step(self._model, inputs.to(self._device), self._objective, self._form.runner)
 
     def predict(self, inputs: StepInputs) -> tuple[Tensor, Tensor]:
         with torch.no_grad(), sdpa_kernel(_ATTENTION, set_priority=True):
-            return velocities(self._model, inputs.to(self._device), self._objective, self._runner)
+            return velocities(self._model, inputs.to(self._device), self._objective, self._form.runner)
 
     def plain_blocks(self) -> AbstractContextManager[None]:
         if self._settings.precision == "bf16" and not self._settings.streamed:
             return nullcontext()  # the blocks kept their weights
-        return live_blocks(self._model, self._blocks, self._weights, self._store.release)
+        return live_blocks(self._model, self._blocks, self._weights, self._form.store.release)
 
     def _weights(self, index: int, dtype: torch.dtype) -> Mapping[str, Tensor]:
         """All weights of a block on the device, until the store is told that they are no longer needed."""
-        frozen = self._store.acquire(index, range(index + 1, len(self._blocks)))
-        return {**dequantised(frozen, dtype), **self._adapters[index]}
+        frozen = self._form.store.acquire(index, range(index + 1, len(self._blocks)))
+        return {**self._form.weights(index, frozen, dtype), **self._adapters[index]}
 
 
 class _Graph:
