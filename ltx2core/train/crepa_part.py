@@ -8,6 +8,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
+from ..distributed.world import ALONE, World, agreed
 from ..errors import LTX2Error
 from ..protocols import Reporter, Residency, StopSignal
 from .batch import StepInputs
@@ -18,8 +19,8 @@ from .randomness import generator
 from .settings import TrainSettings
 
 
-def make_features(data: RunData, vae: nn.Module | None, residency: Residency, reporter: Reporter, stop: StopSignal) -> None:
-    """The teacher's features of all clips to learn from.
+def make_features(data: RunData, vae: nn.Module | None, residency: Residency, reporter: Reporter, stop: StopSignal, world: World = ALONE) -> None:
+    """The teacher's features of all clips to learn from, shared out over ``world``.
 
     Raises:
         LTX2Error: reference videos are used, or there is no VAE.
@@ -28,7 +29,8 @@ def make_features(data: RunData, vae: nn.Module | None, residency: Residency, re
         raise LTX2Error("CREPA cannot be used with reference videos, whose frames are no part of the clip; switch one of them off.")
     if vae is None:
         raise LTX2Error("CREPA decodes each clip once and needs the video VAE; give the checkpoint's.")
-    data.teacher.build(data.training, vae, residency, reporter, stop)
+    with agreed(world):
+        data.teacher.build(data.training, vae, residency, reporter, stop, world)
 
 
 class CrepaPart:

@@ -16,6 +16,7 @@ from torch.nn.functional import interpolate
 from ..cache.dataset import CachedClip, DatasetCache
 from ..cache.keys import content_key
 from ..cache.store import Store
+from ..distributed.world import ALONE, World, share, told
 from ..errors import LTX2Error
 from ..models.vae_memory import usual_memory
 from ..models.video import decode_video_latents, decode_working_bytes
@@ -101,15 +102,16 @@ class TeacherFeatures:
         """[F', H'*W', E] bfloat16."""
         return Store(self.root).read("crepa", self.key(clip))[0]["features"]
 
-    def build(self, cache: DatasetCache, vae: nn.Module, residency: Residency, reporter: Reporter, stop: StopSignal) -> None:
-        """Make what is missing.
+    def build(self, cache: DatasetCache, vae: nn.Module, residency: Residency, reporter: Reporter, stop: StopSignal, world: World = ALONE) -> None:
+        """Make what is missing; of several processes each makes its share.
 
         Raises:
             Interrupted: asked to stop between two clips; what was made is kept.
             LTX2Error: no teacher in the folder.
         """
         teacher, store = None, Store(self.root)
-        missing = list({self.key(c): c for c in cache.clips if not store.sound("crepa", self.key(c))}.values())
+        missing = told(world, lambda: {self.key(c): c for c in cache.clips if not store.sound("crepa", self.key(c))})
+        missing = list(share(missing, world).values())
         for done, clip in enumerate(missing):
             if stop.requested():
                 raise Interrupted(f"CREPA's features are ready for {done} of {len(missing)} clips; queue again to go on.")

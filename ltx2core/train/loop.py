@@ -10,6 +10,8 @@ from torch import nn
 
 from ..cache.dataset import DatasetCache
 from ..checkpoint.adapter import Adapter
+from ..distributed.rescue import SharedCheckpointer, rescued, shared_start, with_global_batch
+from ..distributed.world import ALONE, SharedStop, World
 from ..models.handle import weight_dtype
 from ..protocols import Reporter, Residency, StopSignal
 from . import measure
@@ -67,6 +69,7 @@ class _Work:
     reporter: Reporter
     outside: Outside
     working_bytes: int
+    world: World
 
     @property
     def targets(self) -> Targets:
@@ -78,7 +81,7 @@ class _Work:
         scale = self.data.check(self.run.train.conditioning)
         if scale is not None:
             adapter = replace(adapter, metadata={**adapter.metadata, **scale.metadata})
-        history = History.open(self.checkpoints.directory / "metrics.jsonl", state.step)
+        history = History.open(self.checkpoints.directory / "metrics.jsonl", state.step, written=self.world.rank == 0)
         return TrainResult(adapter, self.checkpoints.path(state.step), state.step, history, state.seconds, state.peak_bytes, tuple(history.validation))
 
 
@@ -95,20 +98,28 @@ def _train(work: _Work, targets: Targets, state: TrainState | None, last: int) -
             crepa = None if work.data.teacher is None else CrepaPart(run.train, model, work.data, device)
             objective = replace(Objective.of(run.train), crepa=crepa.term if crepa else None)
             engine = work.engine(model, objective, device, run.train.gradient_checkpointing)
-            with open_trackers(run, work.checkpoints.directory, work.name, 0 if state is None else state.step) as trackers:
-                session = Session(run, lora, work.data, engine, crepa, device, work.checkpoints, work.facts, state, work.reporter, trackers)
-                run_steps(session, work.outside, last)
+            with open_trackers(run, work.checkpoints.directory, work.name, 0 if state is None else state.step, work.world.rank == 0) as trackers:
+                session = Session(run, lora, work.data, engine, crepa, device, work.checkpoints, work.facts, state, work.reporter, trackers, work.world)
+                with rescued(session):
+                    run_steps(session, _shared(work.outside, work.world), last)
+
+
+def _shared(outside: Outside, world: World) -> Outside:
+    """A stop reaches all processes at the same step; previews are made by the first one."""
+    if world.size == 1:
+        return outside
+    return replace(outside, stop=SharedStop(outside.stop, world), preview=outside.preview if world.rank == 0 else None)
 
 
 def _go(work: _Work, last: int) -> TrainResult:
     """From where the run begins to step ``last``, or to where a person ended it."""
-    state = starting_state(work.checkpoints, work.run.train.resume, work.facts, work.reporter)
+    state = shared_start(work.checkpoints, work.world, lambda: starting_state(work.checkpoints, work.run.train.resume, work.facts, work.reporter))
     if state is None or state.step < last:
         targets, steps = work.targets, work.run.train.steps
         check_methods(work.run, work.model, work.data.training, targets)
         work.reporter.message(targets.message if state is None else f"The run goes on at step {state.step} of {steps}.")
         if work.data.teacher is not None:
-            make_features(work.data, work.vae, work.residency, work.reporter, work.outside.stop)
+            make_features(work.data, work.vae, work.residency, work.reporter, work.outside.stop, work.world)
         _train(work, targets, state, last)
         state, _ = work.checkpoints.newest()
     return work.result(state)
@@ -119,7 +130,7 @@ def train(
     base: str = "", name: str = "adapter", validation: DatasetCache | None = None, references: References | None = None,
     regularisation: DatasetCache | None = None, vae: nn.Module | None = None, adapter: Adapter | None = None,
     engine: EngineFactory = EagerEngine, working_bytes: int = 0, controls: Controls | None = None, preview: Preview | None = None,
-    until: int | None = None,
+    until: int | None = None, world: World = ALONE,
 ) -> TrainResult:  # fmt: skip
     """Train a LoRA on ``cache``; called again with the same ``directory`` it goes on, and a finished run is returned at once.
 
@@ -138,6 +149,7 @@ def train(
         controls: pause, save and stop from another thread.
         preview: called every ``preview_every`` steps, at step 0 and at the end.
         until: end at this step, counted from the run's beginning, with the state saved; None for the run's own end.
+        world: the processes that share the run; all call this with equal arguments, on a folder that all of them see.
 
     Raises:
         Interrupted: ``stop`` was set; the state is saved. Its subclass Paused: see ``controls.with_pauses``.
@@ -146,8 +158,9 @@ def train(
     teacher = None if run.train.crepa is None else TeacherFeatures(cache.root, run.train.crepa)
     data = RunData(cache, validation, references, regularisation, teacher)
     data.check(run.train.conditioning)
+    checkpoints = SharedCheckpointer(directory, Retention(run.train.keep_checkpoints, run.train.keep_every), world)
+    run = with_global_batch(run, checkpoints, world)
     facts = Facts.of(run, cache.digest, base, start=tensors_digest(adapter.state()) if adapter else "", **data.facts())
-    checkpoints = Checkpointer(directory, Retention(run.train.keep_checkpoints, run.train.keep_every))
-    work = _Work(run, model, data, checkpoints, facts, name, adapter, engine, vae, residency, reporter, Outside(stop, controls, preview), working_bytes)
+    work = _Work(run, model, data, checkpoints, facts, name, adapter, engine, vae, residency, reporter, Outside(stop, controls, preview), working_bytes, world)
     with torch.inference_mode(False), torch.enable_grad():
         return _go(work, run.train.steps if until is None else min(until, run.train.steps))

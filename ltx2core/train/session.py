@@ -82,7 +82,7 @@ class Session:
         self.sampler.load_state_dict(state.sampler)
         self.step, self.seconds, self.peak, self.origin = state.step, state.seconds, state.peak_bytes, state.origin
 
-    def save(self) -> Path:
+    def _state(self) -> TrainState:
         self.read_losses()
         tensors = {f"adapter.{n}": p for n, p in self.lora.parameters.items()}
         tensors |= {f"optimizer.{n}": t for n, t in self.optimizer.state_dict().items()}
@@ -91,7 +91,14 @@ class Session:
         now = time.monotonic()
         self.seconds, self._started = self.seconds + now - self._started, now
         self.peak = max(self.peak, measure.peak_bytes(self.device))
-        return self.checkpoints.save(TrainState(self.step, tensors, self.sampler_state, self.facts.to_dict(), self.seconds, self.peak, self.origin))
+        return TrainState(self.step, tensors, self.sampler_state, self.facts.to_dict(), self.seconds, self.peak, self.origin)
+
+    def save(self) -> Path:
+        return self.checkpoints.save(self._state())
+
+    def rescue(self) -> Path:
+        """Save the last whole step without asking the other processes, of which one is lost."""
+        return self.checkpoints.rescue(self._state())
 
     def validate(self) -> None:
         if not self.run.train.validation_clips:

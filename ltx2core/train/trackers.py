@@ -88,11 +88,12 @@ def check_trackers(names: Sequence[str]) -> None:
 
 
 @contextmanager
-def open_trackers(run: RunConfig, directory: Path, name: str, first: int) -> Iterator[Trackers]:
+def open_trackers(run: RunConfig, directory: Path, name: str, first: int, wanted: bool = True) -> Iterator[Trackers]:
     """Those of ``run``, closed after the block.
 
     Args:
         first: optimizer steps that are done already.
+        wanted: False for none, where another process of the run has them.
 
     Raises:
         LTX2Error: one is not installed.
@@ -102,7 +103,7 @@ def open_trackers(run: RunConfig, directory: Path, name: str, first: int) -> Ite
         "tensorboard": lambda: TensorBoard(directory, first),
         "wandb": lambda: WandB(directory, name, tracking.project, run.to_dict()),
     }
-    trackers = Trackers([makers[tracker]() for tracker in tracking.trackers])
+    trackers = Trackers([makers[tracker]() for tracker in tracking.trackers if wanted])
     try:
         yield trackers
     finally:
