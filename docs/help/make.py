@@ -7,6 +7,7 @@ It refuses to freeze a change that breaks saved graphs; what still has to be wri
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from pathlib import Path
 
 PACK = Path(__file__).resolve().parents[2]
@@ -46,8 +47,9 @@ def write_locales(schemas: list[dict]) -> None:
         path = LOCALES / language / "nodeDefs.json"
         have = read(path)
         _write(path, text(in_order_of(names, have)))
-        for missing in sorted(flat(names).keys() - flat(have).keys()):
-            print(f"to translate: {language} {missing}")
+        missing = Counter(key.split(".")[0] for key in flat(names).keys() - flat(have).keys())
+        for node, count in sorted(missing.items()):
+            print(f"to translate: {count} texts of {node} in {path.relative_to(PACK).as_posix()}")
 
 
 def main() -> int:
@@ -57,7 +59,7 @@ def main() -> int:
         return 1
     schemas = live_schemas(root)
     if problems := all_breaks(frozen_schemas(), schemas):
-        print("Saved graphs would break; append widgets instead:", *problems, sep="\n  ")
+        print("Saved graphs would break; append widgets instead (or delete the frozen file of a node that nobody has yet):", *problems, sep="\n  ")
         return 1
     for schema in schemas:
         _write(FROZEN / f"{schema['node_id']}.json", text(schema))
