@@ -22,6 +22,12 @@ function panelsOf(detail) {
   return panels().filter((n) => n.ltx2Train.answers(detail.run, n === node)).map((n) => n.ltx2Train);
 }
 
+function shortened(context, text, width) {
+  let length = text.length;
+  while (length > 1 && context.measureText(text.slice(0, length)).width > width) length = Math.floor(length * 0.9);
+  return length < text.length ? `${text.slice(0, length)}…` : text;
+}
+
 /** The newer renderer draws nodes as HTML, where the canvas cannot be drawn on. */
 function showLine(node, text) {
   node.ltx2Status = text;
@@ -43,7 +49,8 @@ function onMessage({ detail }) {
   const found = panelsOf(detail);
   for (const panel of found) panel.message(detail);
   const node = nodeOf(detail.node);
-  if (!found.length && node?.comfyClass?.startsWith("LTX2") && !node.ltx2Train) showLine(node, detail.text);
+  // A dataset's sentences stand in its strip.
+  if (!found.length && node?.comfyClass?.startsWith("LTX2") && !node.ltx2Train && !node.ltx2Strip) showLine(node, detail.text);
 }
 
 /** The node that is wired to `name` of `node`, through reroutes. */
@@ -121,7 +128,7 @@ app.registerExtension({
       context.save();
       context.font = "11px sans-serif";
       context.fillStyle = window.LiteGraph?.NODE_TEXT_COLOR ?? "#aaa";
-      context.fillText(this.ltx2Status, 8, this.size[1] + 14, this.size[0] - 16);
+      context.fillText(shortened(context, this.ltx2Status, this.size[0] - 16), 8, this.size[1] + 14);
       context.restore();
     };
   },

@@ -5,9 +5,10 @@ import { addPanel, fit, make } from "./dom.js";
 import { paletteOf } from "./palette.js";
 import { duration, gib, t } from "./strings.js";
 
-const HEIGHT = 270, PREVIEW_HEIGHT = 160;
+const HEIGHT = 290, PREVIEW_HEIGHT = 160;
 const ACTIVE = ["running", "pausing", "saving", "paused"];
 const MOST_SHOWN = 3;
+const SAID = ["pausing", "saving", "stopping", "paused"];
 const MOVING = /\.(mp4|webm)$/i;
 
 export const encoded = (run) => run.split("/").map(encodeURIComponent).join("/");
@@ -43,12 +44,13 @@ export class TrainPanel {
   build() {
     this.status = make("p", { class: "ltx2-status" }, t("empty"));
     this.note = make("p", { class: "ltx2-note", role: "status", "aria-live": "polite" });
+    this.notice = make("p", { class: "ltx2-note ltx2-warning", role: "status", "aria-live": "polite", hidden: "" });
     this.canvas = make("canvas", { class: "ltx2-chart", role: "img", tabindex: "0" });
     this.reading = make("p", { class: "ltx2-reading", "aria-live": "polite" });
     this.figure = make("figure", { class: "ltx2-preview", hidden: "" });
     this.buttons = Object.fromEntries(["pause", "save", "stop"].map((action) => [action, this.button(action)]));
     const bar = make("div", { class: "ltx2-buttons", role: "toolbar" }, ...Object.values(this.buttons));
-    this.element = make("section", { class: "ltx2-panel ltx2-train" }, this.status, this.canvas, this.reading, this.figure, this.note, bar);
+    this.element = make("section", { class: "ltx2-panel ltx2-train" }, this.status, this.canvas, this.reading, this.figure, this.notice, this.note, bar);
     this.chart = new LossChart(this.canvas, { read: (values) => this.read(values), choose: (step) => this.show(this.previews.filter((p) => p.step === step)) });
     this.read(null);
   }
@@ -125,7 +127,6 @@ export class TrainPanel {
   }
 
   setState(state) {
-    const before = this.state;
     this.state = state;
     this.element.dataset.state = state;
     const run = this.run, live = ACTIVE.includes(state);
@@ -139,14 +140,14 @@ export class TrainPanel {
       button.setAttribute("aria-label", t(`${name}_of`, { run }));
       button.disabled = !live || (state === "pausing" && action === "pause") || (state !== "running" && action === "save");
     }
-    if (["pausing", "saving", "stopping", "paused"].includes(state)) this.say(t(state), state === "paused" ? "warning" : "info");
-    else if (state === "running" && ["paused", "pausing", "saving"].includes(before)) this.say("");
+    this.notice.textContent = SAID.includes(state) ? t(state) : "";
+    this.notice.hidden = !SAID.includes(state);
   }
 
   async press(action) {
     const answer = await api.fetchApi(`/ltx2/runs/${encoded(this.run)}/${action}`, { method: "POST" });
+    if (answer.ok) return;  // the new state comes to every page as an event
     const found = await answer.json().catch(() => ({}));
-    if (answer.ok) return this.setState(found.state);
     this.say(t("refused", { text: found.error ?? answer.status }), "error");
     this.load();
   }

@@ -26,8 +26,9 @@ class LiveRun:
 
     def request(self, action: str) -> str:
         """Hand ``action``, one of :data:`ACTIONS`, to the run and return the state that it leads to."""
-        self.controls.request(action)
+        # First, since the loop may have done what is asked before this thread goes on.
         self._set(_ASKED[action])
+        self.controls.request(action)
         return self.state
 
     def _set(self, state: str) -> None:

@@ -97,7 +97,7 @@ export async function panel(page, condition = "true", timeout = 60000) {
   return page.evaluate(() => {
     const p = window.app.graph.nodes.find((n) => n.type === "LTX2TrainLoRA").ltx2Train;
     return {
-      state: p.state, status: p.status.textContent, note: p.note.textContent, points: p.chart.series.video.length, validation: p.chart.series["validation video"].length,
+      state: p.state, status: p.status.textContent, note: p.note.textContent, notice: p.notice.textContent, points: p.chart.series.video.length, validation: p.chart.series["validation video"].length,
       last: p.chart.series.video.at(-1)?.[0] ?? 0, previews: p.previews.length, reading: p.reading.textContent, playing: p.figure.querySelector("video")?.currentTime ?? null,
       buttons: Object.fromEntries(Object.entries(p.buttons).map(([k, b]) => [k, { text: b.textContent, label: b.getAttribute("aria-label"), disabled: b.disabled }])),
     };

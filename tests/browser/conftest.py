@@ -1,0 +1,41 @@
+"""The host of tests/host, and a browser in front of it; skipped with a plain line where one is missing."""
+
+import importlib.util
+import sys
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).resolve().parent
+HOST = HERE.parent / "host"
+for folder in (HERE, HOST):
+    if str(folder) not in sys.path:
+        sys.path.insert(0, str(folder))
+
+from browser_tools import NoBrowser, run_script, script_environment  # noqa: E402
+
+_spec = importlib.util.spec_from_file_location("ltx2_host_conftest", HOST / "conftest.py")
+_host = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(_host)
+comfy_root, fill_base = _host.comfy_root, _host.fill_base
+
+
+@pytest.fixture(scope="session")
+def visit():
+    """``visit(script, **arguments)``: what a browser script reports."""
+    try:
+        script_environment()
+    except NoBrowser as error:
+        pytest.skip(str(error))
+    return run_script
+
+
+@pytest.fixture(scope="session")
+def comfy(visit, comfy_root, tmp_path_factory):
+    """A ComfyUI of these tests' own, since a browser leaves settings behind; asked for a browser first, which is quicker."""
+    base = tmp_path_factory.mktemp("browsed")
+    fill_base(base)
+    (base / "input" / "ltx2_clips" / "unreadable.mp4").write_bytes(b"no film")
+    (base / "input" / "ltx2_clips" / "unreadable.txt").write_text("a caption", encoding="utf-8")
+    with _host.ComfyHost(base, comfy_root) as host:
+        yield host

@@ -1,0 +1,80 @@
+"""The canvas in a real browser: shipped graphs open, the panels live, the buttons act."""
+
+import json
+import re
+
+import pytest
+from comfy_host import PACK, QUICK, shipped
+
+pytestmark = pytest.mark.host
+RENDERERS = pytest.mark.parametrize("vue", [False, True], ids=["canvas", "html"])
+NAMES = sorted(p.stem for p in (PACK / "workflows").glob("*.json"))
+
+
+@RENDERERS
+def test_every_shipped_workflow_opens_whole(comfy, visit, vue):
+    seen = visit("open_workflows.mjs", url=comfy.url, folder=str(PACK / "workflows"), names=NAMES, vue=vue)
+    for name in NAMES:
+        found = seen[name]
+        assert (found["red"], found["dialogs"], found["complaints"]) == ([], [], []), name
+        api = json.loads((PACK / "workflows" / "api" / f"{name}.json").read_text(encoding="utf-8"))
+        # The page adds widgets of its own to the host's nodes (a player for sound).
+        shown = {k: (n["class_type"], {i: v for i, v in n["inputs"].items() if i in api.get(k, n)["inputs"] or "LTX2" in n["class_type"]}) for k, n in found["prompt"].items()}
+        assert shown == {k: (n["class_type"], n["inputs"]) for k, n in api.items()}, f"{name}: the canvas would queue another prompt than its API twin"
+
+
+@pytest.fixture(scope="module", params=[False, True], ids=["canvas", "html"])
+def visited(request, comfy, visit):
+    """What a person saw who trained, paused, resumed from a second tab, saved, reloaded and stopped."""
+    run = f"browsed_{'html' if request.param else 'canvas'}"
+    small = {kind: dict(values) for kind, values in QUICK.items() if kind in ("LTX2VideoDataset", "LTX2TrainSettings", "LTX2SampleT2V")}
+    small["LTX2TrainSettings"] |= {"steps": 100_000, "checkpoint_every": 0, "validate_every": 10}
+    workflow = str(PACK / "workflows" / "first_lora.json")
+    return run, visit("train.mjs", url=comfy.url, workflow=workflow, widgets=small, run=run, vue=request.param)
+
+
+def test_the_chart_moves_and_reads(visited):
+    _, seen = visited
+    first, later = seen["moving"]
+    assert seen["idle"]["points"] == 0 and 3 < first["points"] < later["points"] and later["validation"] >= 1
+    assert re.search(r"step \d+/100000 · loss [\d.]+ · [\d.e-]+ s/step · .+ left · [\d.]+ of [\d.]+ GiB", later["status"]), later["status"]
+    for reading in (seen["hovered"], seen["keyed"]):
+        assert re.search(r"video [\d.]+ @\d+.*sound [\d.]+ @\d+.*validation video [\d.]+ @\d+", reading), reading
+
+
+def test_buttons_have_names_and_wait_for_a_run(visited):
+    run, seen = visited
+    assert all(b["disabled"] and run in b["label"] for b in seen["idle"]["buttons"].values())
+    assert not any(b["disabled"] for b in seen["moving"][1]["buttons"].values())
+
+
+def test_a_pause_holds_and_says_that_the_queue_waits(visited):
+    _, seen = visited
+    assert seen["paused"]["last"] == seen["stillPaused"]["last"] and "queue waits" in seen["stillPaused"]["notice"]
+    assert seen["stillPaused"]["buttons"]["pause"]["text"] == "Resume"
+
+
+def test_a_second_tab_sees_and_rules_the_same_run(visited):
+    _, seen = visited
+    assert seen["second"]["points"] >= seen["stillPaused"]["points"] - 1
+    assert seen["resumed"]["last"] > seen["stillPaused"]["last"] and seen["secondMoves"]["last"] > seen["stillPaused"]["last"]
+
+
+def test_saving_goes_on_and_a_reload_loses_nothing(comfy, visited):
+    run, seen = visited
+    step = int(re.search(r"Saved at step (\d+)", seen["saved"]["note"]).group(1))
+    assert list((comfy.base / "output" / "ltx2_runs" / run).glob("state-*.safetensors")), "no state on disk"
+    assert seen["reloaded"]["points"] >= step - 1 and seen["reloadedMoves"]["last"] > seen["reloaded"]["last"]
+
+
+def test_stopping_hands_on_the_adapter_and_the_next_queue_goes_on(comfy, visited):
+    run, seen = visited
+    assert not seen["complaints"]
+    assert (comfy.base / "models" / "loras" / f"{run}.safetensors").is_file()
+    mark = json.loads((comfy.base / "output" / "ltx2_runs" / run / "ended.json").read_text(encoding="utf-8"))
+    assert mark["target"] == 100_000 and mark["step"] >= seen["reloadedMoves"]["last"]
+    settings = QUICK["LTX2TrainSettings"] | {"steps": mark["step"] + 2, "checkpoint_every": 0}
+    prompt = shipped("first_lora", **{**QUICK, "LTX2TrainSettings": settings, "LTX2TrainLoRA": {"name": run}})
+    outputs = comfy.run(prompt)
+    (record,) = [o["ltx2_run"][0] for o in outputs.values() if "ltx2_run" in o]
+    assert record["steps"] == mark["step"] + 2

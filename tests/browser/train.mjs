@@ -1,0 +1,59 @@
+// Trains on the canvas and uses the panel as a person would. Arguments: { url, workflow, widgets, run, vue }.
+import { answer, browse, look, openCanvas, openGraph, panel, queue, readJSON, ready } from "./lib.mjs";
+
+const { url, workflow, widgets, run, vue } = JSON.parse(process.argv[2]);
+const found = {};
+const button = (page, name) => page.getByRole("button", { name, exact: true });
+const graph = readJSON(workflow);
+const small = { ...widgets, LTX2TrainLoRA: { name: run } };
+
+async function open(browser) {
+  const page = await openCanvas(browser, url, { settings: { "Comfy.VueNodes.Enabled": vue } });
+  await openGraph(page, graph, small);
+  await look(page, ["LTX2TrainLoRA"]);
+  return page;
+}
+
+await browse(async (browser) => {
+  const page = await open(browser);
+  found.idle = await panel(page);
+  await queue(page);
+  found.moving = [await panel(page, "p.chart.series.video.length > 3"), await panel(page, "p.chart.series.video.length > 12 && p.chart.series['validation video'].length")];
+
+  const box = await page.locator(".ltx2-chart").boundingBox();
+  await page.mouse.move(box.x + box.width * 0.6, box.y + box.height / 2);
+  found.hovered = (await panel(page)).reading;
+  await page.locator(".ltx2-chart").focus();
+  await page.mouse.move(5, 300);
+  await page.keyboard.press("ArrowLeft");
+  found.keyed = (await panel(page)).reading;
+
+  await button(page, `Pause the training of ${run}`).focus();
+  await page.keyboard.press("Enter");
+  found.paused = await panel(page, "p.state === 'paused'");
+  await page.waitForTimeout(1500);
+  found.stillPaused = await panel(page);
+
+  const second = await open(browser);
+  found.second = await panel(second, "p.state === 'paused' && p.chart.series.video.length > 12");
+  await button(second, `Resume the training of ${run}`).click();
+  found.resumed = await panel(page, `p.state === 'running' && p.chart.series.video.at(-1)[0] > ${found.stillPaused.last + 3}`);
+  found.secondMoves = await panel(second, `p.chart.series.video.at(-1)[0] > ${found.stillPaused.last + 3}`);
+  await second.close();
+
+  await button(page, `Save the state of ${run} now and go on`).click();
+  found.saved = await panel(page, "p.state === 'running' && /Saved at step/.test(p.note.textContent)");
+
+  await page.reload();
+  await ready(page);
+  await openGraph(page, graph, small);
+  await look(page, ["LTX2TrainLoRA"]);
+  found.reloaded = await panel(page, "p.state === 'running' && p.chart.series.video.length > 12");
+  found.reloadedMoves = await panel(page, `p.chart.series.video.at(-1)[0] > ${found.reloaded.last + 3}`);
+
+  await button(page, `Stop ${run}, save it and hand on the LoRA as it is`).click();
+  found.stopped = await panel(page, "p.state === 'ended' || p.state === 'idle'");
+  await page.waitForFunction(() => window.app.ui.lastQueueSize === 0 || !window.app.runningNodeId, null, { timeout: 60000 });
+  found.complaints = page.complaints;
+  answer(found);
+});
