@@ -11,6 +11,7 @@ from pathlib import Path
 import av
 
 from ..errors import LTX2Error
+from .hdr import CURVES
 from .image import image_size
 from .mp4 import turned
 
@@ -18,7 +19,6 @@ IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
 VIDEO_SUFFIXES = (".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v", ".mpg", ".mpeg", ".gif")
 AUDIO_SUFFIXES = (".wav", ".flac", ".mp3", ".ogg", ".opus", ".m4a", ".aac")
 
-_HDR = (16, 18)  # transfer curves PQ and HLG, ITU-T H.273
 _GUESSING = ("mpeg",)  # containers whose length ffmpeg guesses from few time stamps
 _TIMEOUT = 60.0  # seconds for opening, and for one read: a dead network drive ends in an error, not in waiting
 
@@ -28,7 +28,7 @@ class MediaInfo:
     """Sizes in pixels after rotation, times in seconds; ``frame_rate`` is the average rate, 0 without a picture.
 
     frames is an estimate for files that do not count them. audio_from, audio_to: when the sound begins and ends on the
-    picture's clock. hdr: brightness beyond a plain screen's (PQ or HLG), which no tone mapping brings down here.
+    picture's clock. hdr: brightness beyond a plain screen's (PQ or HLG), which is tone mapped when it is read.
     """
 
     path: Path
@@ -143,7 +143,7 @@ def _probe_container(path: Path, container: av.container.InputContainer) -> Medi
     return MediaInfo(
         path, width, height, frames, rate, duration, video is not None, audio is not None,
         audio.rate if audio is not None else 0, audio.channels if audio is not None else 0, *_span(container, audio, duration),
-        video is not None and video.codec_context.color_trc in _HDR,
+        video is not None and video.codec_context.color_trc in CURVES,
     )  # fmt: skip
 
 

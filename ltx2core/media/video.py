@@ -14,6 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from ..errors import LTX2Error
+from .hdr import CURVES, tone_mapped
 from .image import cover, load_image
 from .probe import IMAGE_SUFFIXES, opened, origin, picture_stream, rotation
 
@@ -55,9 +56,22 @@ def timed_frames(container: av.container.InputContainer, stream: av.VideoStream,
 
 
 def rgb(frame: av.VideoFrame) -> np.ndarray:
-    """uint8 [H, W, 3] by the colour matrix that the frame names, or by the one that players assume."""
+    """uint8 [H, W, 3] by the colour matrix that the frame names, or by the one that players assume.
+
+    HDR is tone mapped; transparent places show black.
+    """
+    if frame.color_trc in CURVES:
+        assumed = Colorspace.BT2020 if frame.colorspace == _UNSPECIFIED else None
+        return tone_mapped(frame.reformat(format="rgb48le", src_colorspace=assumed).to_ndarray(), frame.color_trc)
+    if any(component.is_alpha for component in frame.format.components):
+        return _over_black(frame)
     assumed = Colorspace.ITU709 if frame.colorspace == _UNSPECIFIED and frame.height >= _HD and frame.format.name.startswith("yuv") else None
     return frame.reformat(format="rgb24", src_colorspace=assumed).to_ndarray()
+
+
+def _over_black(frame: av.VideoFrame) -> np.ndarray:
+    rgba = frame.reformat(format="rgba").to_ndarray()
+    return (rgba[..., :3].astype(np.uint16) * rgba[..., 3:] // 255).astype(np.uint8)
 
 
 def _picture(frame: av.VideoFrame, turn: int, size: tuple[int, int] | None, centre: tuple[float, float]) -> np.ndarray:
