@@ -33,6 +33,7 @@ SampleSettingsWire = io.Custom("LTX2_SAMPLE_SETTINGS")
 KeyframesWire = io.Custom("LTX2_KEYFRAMES")
 PromptsWire = io.Custom("LTX2_PROMPTS")
 ColumnsWire = io.Custom("LTX2_COLUMNS")
+UpscalerWire = io.Custom("LTX2_UPSCALER")
 
 
 @contextmanager

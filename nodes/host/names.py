@@ -15,6 +15,11 @@ def loras() -> list[str]:
     return _files("loras")
 
 
+def latent_upscalers() -> list[str]:
+    """Empty on hosts from before such models."""
+    return _files("latent_upscale_models") if "latent_upscale_models" in folder_paths.folder_names_and_paths else []
+
+
 def text_encoders() -> list[str]:
     """Single files, and folders that hold a Hugging Face model (a config.json and safetensors)."""
     folders = {

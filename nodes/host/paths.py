@@ -16,6 +16,9 @@ class HostPaths:
     def lora(self, name: str) -> Path:
         return self._find("loras", name)
 
+    def latent_upscaler(self, name: str) -> Path:
+        return self._find("latent_upscale_models", name)
+
     def text_encoder(self, name: str) -> Path:
         """A file, or a folder that holds a Hugging Face model."""
         for root in map(Path, folder_paths.get_folder_paths("text_encoders")):
