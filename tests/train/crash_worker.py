@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import sys
+import traceback
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
@@ -43,6 +44,8 @@ def carry_out(job: dict, model: torch.nn.Module, cache: DatasetCache) -> None:
 
 
 def main(checkpoint: str, manifest: str) -> None:
+    answers = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # libraries print
     torch.set_num_threads(1)  # threads of a pool do not survive a fork
     model, cache = load_transformer(open_checkpoint(checkpoint), dtype=torch.float32), DatasetCache.load(Path(manifest))
     for line in sys.stdin:
@@ -52,12 +55,14 @@ def main(checkpoint: str, manifest: str) -> None:
             try:
                 carry_out(json.loads(line), model, cache)
                 code = 0
+            except BaseException:
+                traceback.print_exc()
             finally:
                 sys.stderr.flush()
                 os._exit(code)
-        print(json.dumps({"pid": pid}), flush=True)
+        print(json.dumps({"pid": pid}), file=answers, flush=True)
         _, status = os.waitpid(pid, 0)
-        print(json.dumps({"status": status}), flush=True)
+        print(json.dumps({"status": status}), file=answers, flush=True)
 
 
 if __name__ == "__main__":
