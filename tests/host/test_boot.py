@@ -8,15 +8,11 @@ import subprocess
 
 import pytest
 from comfy_host import PACK, host_environment, host_python
+from schema_rules import frozen_schemas
 
 pytestmark = pytest.mark.host
 
-NODES = {
-    "LTX2LoadCheckpoint", "LTX2LoadTextEncoder", "LTX2EncodePrompt", "LTX2VideoDataset", "LTX2CacheDataset", "LTX2LoRASettings",
-    "LTX2TrainSettings", "LTX2TrainLoRA", "LTX2MemorySettings", "LTX2SampleT2V", "LTX2SampleI2V", "LTX2SampleS2V", "LTX2LoadAdapter", "LTX2ApplyAdapters",
-    "LTX2ConditioningSettings", "LTX2ObjectiveSettings", "LTX2ScheduleSettings", "LTX2Tread", "LTX2Crepa", "LTX2ScheduledSampling",
-    "LTX2Decode", "LTX2FromNativeLatent", "LTX2ToNativeLatent", "LTX2ToNativeConditioning",
-}  # fmt: skip
+NODES = set(frozen_schemas())
 
 
 HEAVY = {"diffusers", "transformers", "peft", "torchao", "lycoris", "av"}
