@@ -11,6 +11,7 @@ from ..checkpoint.combined import Checkpoint
 from ..data.clip import Clip
 from ..data.read import reading_facts, source_files
 from ..data.scan import DatasetIndex
+from ..distributed.world import ALONE, World, agreed, told
 from ..errors import LTX2Error
 from ..protocols import Reporter, Residency, StopSignal
 from ..text.source import TextEncoderSource
@@ -55,11 +56,13 @@ def build_cache(
     reporter: Reporter,
     stop: StopSignal,
     dtype: torch.dtype | None = None,
+    world: World = ALONE,
 ) -> DatasetCache:
     """Encode what ``directory`` lacks of ``index`` and return the set, its manifest saved there.
 
     Args:
         dtype: of the video VAE; bfloat16 on an accelerator, float32 on a CPU, where bfloat16 is slower.
+        world: the processes that share the work, in a folder that all of them see; each gets the whole set.
 
     Raises:
         LTX2Error: no clip could be read, the text encoder does not fit the checkpoint, or the disk is full.
@@ -69,10 +72,10 @@ def build_cache(
     services = {"residency": residency, "reporter": reporter, "stop": stop}
     with Ledger(directory) as ledger:
         store = Store(directory, ledger)
-        text = cache_prompts([*dict.fromkeys(("", *(c.caption for c in index.clips)))], checkpoint, text_encoder, store, **services)
-        clips = _keyed(index.clips, checkpoint, dtype, ledger)
-        missing = {key: clip for key, clip in clips if not store.sound("latents", key)}
-        failed = cache_latents(missing, checkpoint, store, dtype=dtype, **services)
+        text = cache_prompts([*dict.fromkeys(("", *(c.caption for c in index.clips)))], checkpoint, text_encoder, store, **services, world=world)
+        clips = told(world, lambda: _keyed(index.clips, checkpoint, dtype, ledger))
+        missing = told(world, lambda: {key: clip for key, clip in clips if not store.sound("latents", key)})
+        failed = cache_latents(missing, checkpoint, store, dtype=dtype, **services, world=world)
     records = tuple(_record(key, clip, text, index.spec.repeats) for key, clip in clips if key not in failed)
     if not records:
         raise LTX2Error(f"None of the {len(clips)} clips in {index.spec.folder} could be read: {next(iter(failed.values()))}")
@@ -80,5 +83,7 @@ def build_cache(
     encoded = len(missing) - len(failed)
     reporter.message(f"{len(records)} clips are cached in {directory}: {encoded} encoded now, {len(records) - encoded} read.")
     cache = DatasetCache(directory, checkpoint.family.name, records, text[""], messages)
-    cache.save()
+    with agreed(world):
+        if world.rank == 0:
+            cache.save()
     return cache

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from ..checkpoint.combined import Checkpoint
 from ..data.clip import Clip
 from ..data.read import read_pictures, read_sound
+from ..distributed.world import ALONE, World, agreed, share
 from ..errors import LTX2Error
 from ..geometry import audio_latent_length, latent_frames
 from ..models.audio import SAMPLE_RATE, encode_audio
@@ -66,15 +67,23 @@ def cache_latents(
     residency: Residency,
     reporter: Reporter,
     stop: StopSignal,
+    world: World = ALONE,
 ) -> dict[str, str]:
-    """Encode the clips of ``missing`` (key -> clip). Returns key -> reason for clips that could not be read.
+    """Encode the clips of ``missing`` (key -> clip), each process of ``world`` its share. Returns key -> reason for clips that could not be read.
 
     Raises:
         Interrupted: a person asked to stop; every finished clip is kept.
     """
     failed: dict[str, str] = {}
-    if not missing:
-        return failed
+    with agreed(world):
+        mine = share(missing, world)
+        if mine:
+            _encode_all(mine, failed, checkpoint, store, dtype, residency, reporter, stop)
+    return {key: reason for part in world.gather(failed) for key, reason in part.items()}
+
+
+def _encode_all(missing: Mapping[str, Clip], failed: dict[str, str], checkpoint: Checkpoint, store: Store, dtype: torch.dtype, residency: Residency,
+                reporter: Reporter, stop: StopSignal) -> None:  # fmt: skip
     sound = any(clip.has_audio for clip in missing.values())
     boxes = [clip.bucket for clip in missing.values() if clip.has_video]
     encoders = Encoders(load_video_vae(checkpoint, dtype=dtype) if boxes else None, load_audio_vae(checkpoint, dtype=torch.float32) if sound else None)
@@ -102,4 +111,3 @@ def cache_latents(
     for module in (encoders.video, encoders.audio):
         if module is not None:
             residency.release(module)
-    return failed

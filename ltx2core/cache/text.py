@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 
 from ..checkpoint.combined import Checkpoint
+from ..distributed.world import ALONE, World, agreed, share, told
 from ..models.build import hidden_states_needed, load_connectors
 from ..protocols import Interrupted, Progress, Reporter, Residency, StopSignal
 from ..text.encoder import load_text_encoder
@@ -42,8 +43,10 @@ def cache_prompts(
     residency: Residency,
     reporter: Reporter,
     stop: StopSignal,
+    world: World = ALONE,
 ) -> dict[str, str]:
-    """Encode what the store lacks; returns {prompt: key}. Both models leave the device at the end.
+    """Encode what the store lacks, each process of ``world`` its share; returns {prompt: key}. Both models leave the device
+    at the end.
 
     Raises:
         LTX2Error: the text encoder is not the one this checkpoint was made for.
@@ -52,9 +55,16 @@ def cache_prompts(
     check_matches(source, *hidden_states_needed(checkpoint))
     name = PromptKeys.of(checkpoint, source)
     keys = {prompt: name(prompt) for prompt in prompts}
-    missing = {key: prompt for prompt, key in keys.items() if not store.sound("text", key)}
-    if not missing:
-        return keys
+    missing = told(world, lambda: {key: prompt for prompt, key in keys.items() if not store.sound("text", key)})
+    with agreed(world):
+        mine = share(missing, world)
+        if mine:
+            _encode_all(mine, checkpoint, source, store, residency, reporter, stop)
+    return keys
+
+
+def _encode_all(missing: Mapping[str, str], checkpoint: Checkpoint, source: TextEncoderSource, store: Store, residency: Residency, reporter: Reporter,
+                stop: StopSignal) -> None:  # fmt: skip
     # Gemma and the connectors in turn on the device would cost a transfer a prompt; together they cost 3 GB more.
     encoder = load_text_encoder(source)
     connectors = load_connectors(checkpoint)
@@ -68,7 +78,6 @@ def cache_prompts(
             reporter.progress(Progress("captions", done + 1, len(missing), prompt[:60]))
     residency.release(encoder)
     residency.release(connectors)
-    return keys
 
 
 def read_features(store: Store, key: str) -> TextFeatures:

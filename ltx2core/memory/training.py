@@ -12,6 +12,8 @@ from torch.utils._triton import has_triton
 
 from ..cache.dataset import DatasetCache
 from ..checkpoint.adapter import Adapter
+from ..distributed.kinds import choose_kind
+from ..distributed.world import ALONE, World
 from ..errors import LTX2Error
 from ..geometry import audio_latent_length, video_tokens
 from ..models.handle import Models
@@ -36,8 +38,8 @@ def load_of(run: RunConfig, model, sizes: Sequence[tuple[int, int, int, float]],
     return Load(tokens * run.train.batch_size, run.train.batch_size, trained, run.train.optimizer if run.train.optimizer == "adamw_bf16" else "adamw")
 
 
-def make_plan(run: RunConfig, model, cache: DatasetCache, memory: MemorySettings | None, residency: Residency) -> Plan | None:
-    """The plan of a run on a card; None on a processor, where all is resident and plain.
+def make_plan(run: RunConfig, model, cache: DatasetCache, memory: MemorySettings | None, residency: Residency, world: World = ALONE) -> Plan | None:
+    """The plan of a run on a card, the same for all processes of ``world``; None on a processor, where all is resident and plain.
 
     Raises:
         LTX2Error: nothing fits, or streaming was asked for without a card.
@@ -49,7 +51,8 @@ def make_plan(run: RunConfig, model, cache: DatasetCache, memory: MemorySettings
     size, load = BaseSize.of(model), load_of(run, model, [(c.frames, c.height, c.width, c.frame_rate) for c in cache.clips], cache.has_audio)
     if memory is not None:
         return predict(size, load, memory)
-    return choose(size, load, free_device_bytes(residency.device), free_host_bytes())
+    free = world.gather((free_device_bytes(residency.device), free_host_bytes() // world.local_size))
+    return choose(size, load, *(min(column) for column in zip(*free, strict=True)))
 
 
 def train_lora(
@@ -70,11 +73,17 @@ def train_lora(
     previews: Sequence[PreviewJob] = (),
     controls: Controls | None = None,
     until: int | None = None,
+    world: World = ALONE,
+    distributed: str = "auto",
 ) -> TrainResult:
     """``train.loop.train`` with the base where ``memory`` says; None lets the plan decide by what is free.
 
     Sound alone is trained with plain resident weights: it needs little memory beside them. A pause that ``controls`` ask
     for is waited for here, with nothing of the run on the device.
+
+    Args:
+        world: the processes that share the run; all call this.
+        distributed: how the base lies on several cards, see ``distributed/kinds.py``.
 
     Raises:
         Interrupted, LTX2Error: as ``train``; also when nothing fits.
@@ -86,25 +95,31 @@ def train_lora(
     common = {
         "directory": directory, **services, "base": models.checkpoint.fingerprint("transformer"), "name": name, "validation": validation,
         "adapter": adapter, "references": None if references is None else References(references), "regularisation": regularisation,
-        "controls": controls, "preview": films, "until": until,
+        "controls": controls, "preview": films, "until": until, "world": world,
     }  # fmt: skip
 
     def attempt(again: bool) -> TrainResult:
         # After a pause it goes on where it was, however it had begun.
         now = replace(run, train=replace(run.train, resume="auto")) if again else run
         vae = models.component("video_vae") if run.train.crepa else None
-        return _train_planned(models, now, cache, memory, residency, reporter, {**common, "vae": vae})
+        return _train_planned(models, now, cache, memory, residency, reporter, {**common, "vae": vae}, distributed)
 
     return with_pauses(attempt, controls, stop, reporter)
 
 
-def _train_planned(models: Models, run: RunConfig, cache: DatasetCache, memory: MemorySettings | None, residency: Residency, reporter: Reporter, common: Mapping[str, Any]) -> TrainResult:
+def _train_planned(models: Models, run: RunConfig, cache: DatasetCache, memory: MemorySettings | None, residency: Residency, reporter: Reporter, common: Mapping[str, Any],
+                   distributed: str) -> TrainResult:  # fmt: skip
     """One part of the run, with the base placed anew."""
-    model = models.component("transformer")
-    plan = None if run.train.audio_only else make_plan(run, model, cache, memory, residency)
+    model, world = models.component("transformer"), common["world"]
+    placed = choose_kind(distributed, world, run, memory, lambda: None if run.train.audio_only else make_plan(run, model, cache, memory, residency, world))
+    if placed.why:
+        reporter.message(placed.why)
+    if placed.sharded:
+        return _sharded(models, run, model, cache, residency, common)
+    plan = placed.plan
     if plan is None:
         return _resident(run, model, cache, residency, common)
-    reporter.message(f"Memory: {plan}.")
+    reporter.memory(plan.told(free_device_bytes(residency.device)))
     settings = plan.settings
     if run.lora.kind == "dora" and (settings.precision != "bf16" or settings.streamed):
         raise LTX2Error("A DoRA needs the base weights as they are, and here they would be quantised or streamed; choose kind lora, or bf16 without streaming.")
@@ -118,6 +133,17 @@ def _train_planned(models: Models, run: RunConfig, cache: DatasetCache, memory: 
         return train(run, model, cache, residency=WithoutBlocks(residency, plan.weights), engine=engine, working_bytes=working, **common)
     finally:
         # Its blocks were emptied into another form; the next user reads the file again.
+        models.drop("transformer")
+        residency.release(model)
+
+
+def _sharded(models: Models, run: RunConfig, model: nn.Module, cache: DatasetCache, residency: Residency, common: Mapping[str, Any]) -> TrainResult:
+    """``train`` with the blocks shared out over the cards."""
+    from ..distributed.fsdp import sharded_engine  # it is built on this package
+
+    try:
+        return train(run, model, cache, residency=WithoutBlocks(residency), engine=sharded_engine(common["world"]), **common)
+    finally:
         models.drop("transformer")
         residency.release(model)
 
