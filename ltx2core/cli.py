@@ -7,7 +7,7 @@ import json
 import sys
 from pathlib import Path
 
-from .commands import adapter, check, import_simpletuner, presets
+from .commands import adapter, check, import_simpletuner, presets, validate
 from .errors import LTX2Error
 from .protocols import Interrupted
 
@@ -20,13 +20,11 @@ def _inspect(arguments: argparse.Namespace) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> None:
+    from .distributed.member import membership
     from .runfile import Runner, read_run
-    from .standalone import ConsoleReporter, PlainResidency, StopFlag
 
-    run = read_run(Path(arguments.run))
-    reporter = ConsoleReporter(Path(arguments.log) if arguments.log else None)
-    runner = Runner(run, PlainResidency(arguments.device), reporter, StopFlag().install())
-    try:
+    with membership(arguments.device, arguments.log, arguments.stop_file) as (reporter, services):
+        runner = Runner(read_run(Path(arguments.run)), reporter=reporter, **services)
         if arguments.command == "cache":
             runner.cache()
         if arguments.command in ("train", "run"):
@@ -35,8 +33,6 @@ def _run(arguments: argparse.Namespace) -> None:
         if arguments.command in ("sample", "run"):
             for path in runner.sample():
                 reporter.message(str(path))
-    finally:
-        reporter.close()
 
 
 def _plan(arguments: argparse.Namespace) -> None:
@@ -89,6 +85,7 @@ def parser() -> argparse.ArgumentParser:
         command.add_argument("run", help="the run file, JSON")
         command.add_argument("--device", help="cuda, cpu, mps; the best one by default")
         command.add_argument("--log", help="append every event as a line of JSON to this file")
+        command.add_argument("--stop-file", help="save and stop once this file is there; for programs, which cannot send Ctrl-C everywhere")
         command.set_defaults(do=_run)
     plan = commands.add_parser("plan", help="say how a run would fit a card, before anything is loaded")
     plan.add_argument("run", help="the run file, JSON")
@@ -104,6 +101,7 @@ def parser() -> argparse.ArgumentParser:
     tiny.add_argument("folder")
     tiny.set_defaults(do=_tiny)
     adapter.add(commands)
+    validate.add(commands)
     presets.add(commands)
     return main
 

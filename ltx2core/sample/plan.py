@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import TypeVar
 
 from ..cache.dataset import DatasetCache
 from ..cache.store import Store
@@ -15,8 +16,11 @@ from ..models.handle import Models
 from .given import Given
 from .loop import Latents
 from .prompts import EncodedPrompt, EncodedPrompts
-from .recipe import Recipe, adapter_uses, tensor_digest
+from .published import preset_of
+from .recipe import AdapterUse, Recipe, adapter_uses, tensor_digest
 from .settings import SampleSettings
+
+T = TypeVar("T")
 
 ORIGINAL, BASE = "original", "base"
 DATASET_MODES = ("image to video", "sound to video", "image and sound to video", "text to video")
@@ -109,9 +113,17 @@ class Plan:
             if row.original is not None:
                 cells.append(Cell(i, ORIGINAL, None, replace(recipe, given={"original": row.original.key})))
             for seed in self.seeds:
-                settings = {**row.settings.to_dict(), "seed": seed, "batch": 1, "seeds": ()}
-                cells += [Cell(i, label, seed, replace(recipe, adapters=use, settings=settings)) for label, use in uses.items()]
+                for label, use in uses.items():
+                    settings = {**_with_presets(row.settings, use).to_dict(), "seed": seed, "batch": 1, "seeds": ()}
+                    cells.append(Cell(i, label, seed, replace(recipe, adapters=use, settings=settings)))
         return tuple(cells)
+
+
+def _with_presets(settings: SampleSettings, uses: Sequence[AdapterUse]) -> SampleSettings:
+    """``settings`` as the adapters ask for that were made for others: the distilled one for 8 steps without guidance."""
+    for use in uses:
+        settings = preset_of(use.name).apply(settings) if use.strength else settings
+    return settings
 
 
 def slug(text: str) -> str:
@@ -197,8 +209,8 @@ def dataset_negative(cache: DatasetCache) -> EncodedPrompt:
     return EncodedPrompt("negative", "", cache.empty_text, Store(cache.root))
 
 
-def choose_cache(caches: Mapping[str, DatasetCache], eval_dataset_id: str) -> DatasetCache:
-    """The dataset called ``eval_dataset_id``, or the only one when that is empty.
+def choose_cache(caches: Mapping[str, T], eval_dataset_id: str) -> T:
+    """The dataset (or its spec) called ``eval_dataset_id``, or the only one when that is empty.
 
     Raises:
         LTX2Error: no such dataset, or several and none chosen.

@@ -26,6 +26,7 @@ from .scores import PictureModel, measure
 from .settings import SampleSettings
 
 _PREVIEW = 512
+_PARTS = 100  # into which a cell is divided for the bar
 
 
 @dataclass(frozen=True)
@@ -52,11 +53,14 @@ class _CellReporter:
 
     def progress(self, event: Progress) -> None:
         if event.stage == "sample":
-            parts = event.total + 1
-            self._inner.progress(Progress("validate", self._done * parts + event.done, self._total * parts, self._text))
+            self._tell(event.done / (event.total + 1), None)
 
     def finished(self, picture: Image.Image | None) -> None:
-        self._inner.progress(Progress("validate", self._done + 1, self._total, self._text, preview=picture))
+        self._tell(1, picture)
+
+    def _tell(self, part: float, picture: Image.Image | None) -> None:
+        done = int((self._done + part) * _PARTS)
+        self._inner.progress(Progress("validate", done, self._total * _PARTS, self._text, preview=picture))
 
     def message(self, text: str, level: str = "info") -> None:
         if text not in self._said:

@@ -1,0 +1,153 @@
+"""Validation from the command line: killed midway, on datasets, and what is wrong said in one sentence."""
+
+import csv
+import json
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from ltx2core.checkpoint.adapter import Adapter, save_adapter
+from ltx2core.cli import main
+from ltx2core.demo_clips import write_demo_clips
+from ltx2core.errors import LTX2Error
+from ltx2core.media.audio import decode_audio
+from ltx2core.sample.plan import Column, Plan
+from ltx2core.sample.recipe import read_recipe
+from ltx2core.sample.validation_file import read_validation
+from ltx2core.tiny import write_tiny_checkpoint
+from ltx2core.tiny_gemma import write_tiny_gemma
+
+PACK = Path(__file__).resolve().parents[2]
+SIZE = {"width": 96, "height": 64, "frames": 9}
+
+
+@pytest.fixture
+def file(tmp_path, make_adapter):
+    write_tiny_checkpoint(tmp_path / "tiny.safetensors")
+    write_tiny_gemma(tmp_path / "gemma.safetensors")
+    save_adapter(tmp_path / "mine.safetensors", make_adapter("mine"))
+    path = tmp_path / "validation.json"
+    path.write_text(json.dumps({
+        "checkpoint": "tiny.safetensors", "text_encoder": "gemma.safetensors", "output": "out", "prompts": {"a": "A red circle.", "b": "A green square."},
+        "adapters": [{"file": "mine.safetensors"}], "seeds": [1, 2], "settings": {**SIZE, "steps": 2, "video_cfg": 2.0},
+    }), encoding="utf-8")  # fmt: skip
+    return path
+
+
+def change(path, **values):
+    path.write_text(json.dumps({**json.loads(path.read_text(encoding="utf-8")), **values}), encoding="utf-8")
+    return path
+
+
+def cells(path):
+    return sorted(p for p in (path.parent / "out").glob("*__*.mp4"))
+
+
+def test_a_killed_process_goes_on(file):
+    change(file, settings={**SIZE, "steps": 12, "video_cfg": 2.0})
+    with subprocess.Popen([sys.executable, "-m", "ltx2core", "validate", str(file), "--device", "cpu"], cwd=PACK, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        end = time.monotonic() + 120
+        while len(cells(file)) < 2 and process.poll() is None and time.monotonic() < end:
+            time.sleep(0.01)
+        process.kill()
+    before = {p: p.read_bytes() for p in cells(file)}
+    assert 2 <= len(before) < 8 and not (file.parent / "out" / "grid.mp4").exists()
+    assert main(["validate", str(file), "--device", "cpu"]) == 0
+    assert len(cells(file)) == 8 and all(p.read_bytes() == content for p, content in before.items())
+    assert (file.parent / "out" / "grid.mp4").is_file()
+
+
+def test_files_and_table(file, capsys):
+    assert main(["validate", str(change(file, scores=True, seeds=3, strengths=[0.5, 1.0])), "--device", "cpu"]) == 0
+    rows = list(csv.DictReader((file.parent / "out" / "cells.csv").open(encoding="utf-8", newline="")))
+    assert [(r["name"], r["column"]) for r in rows] == [(n, c) for n in "ab" for c in ("base", "mine x0.5", "mine x1")]
+    assert all(0 <= float(r["motion"]) <= 1 for r in rows) and "6 of 6 cells" in capsys.readouterr().out
+
+
+def test_on_a_dataset(file):
+    """First frame and sound of the cached clips; the original stands beside them, and is what the clip shows."""
+    clips = file.parent / "clips"
+    write_demo_clips(clips, count=3)
+    change(file, prompts="", validation_using_datasets=True, datasets=[{"folder": "nothing", "id": "other"}, {"folder": "clips", "id": "shown", **SIZE}], eval_dataset_id="shown", clips=2,
+           dataset_mode="image and sound to video", seeds=1)  # fmt: skip
+    assert main(["validate", str(file), "--device", "cpu"]) == 0
+    found = {}
+    for path in cells(file):
+        recipe = read_recipe(path)
+        found.setdefault(recipe["label"], {})[path.name.split("__")[1]] = (path, recipe)
+    assert len(found) == 2 and all(set(columns) == {"original", "base", "mine"} for columns in found.values())
+    for columns in found.values():
+        recipe = columns["mine"][1]
+        assert recipe["given"]["mode"] == "image and sound to video" and (recipe["settings"]["width"], recipe["settings"]["frames"]) == (96, 9)
+        assert recipe["prompt"] and recipe["negative"] == ""
+        sounds = [decode_audio(columns[c][0], rate=24000).samples[:, :8000] for c in ("original", "base")]
+        assert (sounds[0] * sounds[1]).sum() / (sounds[0].norm() * sounds[1].norm()) > 0.99
+        assert {"first_latents", "sound_latents"} <= recipe["given"].keys() and "settings" in recipe
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"prompts": ""}, "neither prompts nor validation_using_datasets"),
+        ({"prompts": "gone.json"}, "gone.json cannot be read"),
+        ({"prompts": {}, "validation_using_datasets": True}, "datasets is empty"),
+        ({"validation_using_datasets": True, "datasets": [{"folder": "x", "id": "a"}, {"folder": "y", "id": "b"}], "eval_dataset_id": "c"}, "eval_dataset_id is 'c'; choose one of a, b"),
+        ({"adapters": [{"file": "gone.safetensors"}]}, "gone.safetensors"),
+        ({"adapters": [{"file": "mine.safetensors", "power": 2}]}, "power"),
+        ({"seeds": "x"}, "'x' is no seed"),
+        ({"image": "gone.png"}, "gone.png"),
+        ({"sound": "gone.wav"}, "gone.wav"),
+        ({"preset": "best"}, "preset 'best' is not known"),
+        ({"settings": {"widht": 96}}, "widht"),
+        ({"dataset_mode": "sound", "prompts": "", "validation_using_datasets": True, "datasets": [{"folder": "clips", **SIZE}]}, "dataset mode 'sound'"),
+    ],
+)
+def test_bad_files(file, capsys, values, said):
+    write_demo_clips(file.parent / "clips", count=1)
+    assert main(["validate", str(change(file, **values)), "--device", "cpu"]) == 1
+    printed = capsys.readouterr().err
+    assert said in printed and "Traceback" not in printed and not cells(file)
+
+
+def test_not_json(tmp_path):
+    (tmp_path / "v.json").write_text("{", encoding="utf-8")
+    with pytest.raises(LTX2Error, match="cannot be read"):
+        read_validation(tmp_path / "v.json")
+
+
+def test_paths_of_the_file_stand_beside_it(file):
+    read = read_validation(change(file, adapters=[{"file": "mine.safetensors"}, {"file": "Lightricks/LTX-2:x.safetensors"}]))
+    assert [a.file for a in read.adapters] == [str(file.parent / "mine.safetensors"), "Lightricks/LTX-2:x.safetensors"]
+    assert read.checkpoint == str(file.parent / "tiny.safetensors")
+
+
+def test_the_distilled_adapter_brings_its_settings(tiny_models, make_adapter, features, settings):
+    """As the published one is found by its name: guidance 1, 8 steps, its own sigmas; the base beside it keeps the others."""
+    from ltx2core.sample.plan import library_rows
+    from ltx2core.sample.prompts import EncodedPrompts, from_features
+
+    distilled = replace(make_adapter(), name="ltx-2-19b-distilled-lora-384")
+    prompts = EncodedPrompts((from_features("a", features(0)),), from_features("negative", features(1)))
+    plan = Plan(library_rows(prompts, settings), (Column("fast", ((distilled, 1.0),)), Column("off", ((distilled, 0.0),))), (1,), prompts.negative)
+    base, fast, off = (c.recipe.settings for c in plan.cells(tiny_models))
+    assert (fast["video_cfg"], fast["audio_cfg"], fast["steps"], fast["schedule"]) == (1.0, 1.0, 8, "distilled")
+    assert base == off and base["video_cfg"] == 3.0 and base["steps"] == 2
+
+
+def test_adapters_of_one_label_act_together(file, make_adapter):
+    save_adapter(file.parent / "other.safetensors", make_adapter("other", 1), torch.float32)
+    change(file, adapters=[{"file": "mine.safetensors", "label": "both"}, {"file": "other.safetensors", "label": "both", "strength": 0.5}], seeds=1, prompts={"a": "A circle."})
+    assert main(["validate", str(file), "--device", "cpu"]) == 0
+    uses = {read_recipe(p)["label"] + "/" + p.name.split("__")[1]: [(a["name"], a["strength"]) for a in read_recipe(p)["adapters"]] for p in cells(file)}
+    assert uses == {"a/base": [], "a/both": [("mine", 1.0), ("other", 0.5)]}
+
+
+def test_family_is_checked_before_anything_is_made(file, make_adapter, capsys):
+    save_adapter(file.parent / "new.safetensors", Adapter("new", dict(make_adapter().layers), "2.3"))
+    assert main(["validate", str(change(file, adapters=[{"file": "new.safetensors"}])), "--device", "cpu"]) == 1
+    assert "2.3" in capsys.readouterr().err and not cells(file)
