@@ -177,7 +177,7 @@ export class LossChart {
       return;
     }
     trace(points, 0.3, 1);
-    trace(smooth(points, Math.max(1, Math.floor(points.length / 30))), 1, 2);
+    trace(smooth(points, Math.max(5, Math.floor(points.length / 25))), 1, 2);
   }
 
   line({ c, x, height, colours }, step) {

@@ -13,7 +13,7 @@ const TRAIN = "LTX2TrainLoRA", MEMORY = "LTX2MemorySettings", DATASET = "LTX2Vid
 const strip = (node) => (node.ltx2Strip ??= new Strip(node));
 const memoryBar = (node) => (node.ltx2Memory ??= new MemoryBar(node));
 const findings = (node) => (node.ltx2Findings ??= new Findings(node));
-const PANELS = { [DATASET]: strip, [MEMORY]: memoryBar, [PREFLIGHT]: findings, [TRAIN]: (node) => (node.ltx2Train = new TrainPanel(node)) };
+const PANELS = { [DATASET]: strip, [MEMORY]: memoryBar, [PREFLIGHT]: findings, [TRAIN]: (node) => (node.ltx2Train = new TrainPanel(node, (plan) => showPlan(node, plan))) };
 const panels = () => [...allNodes()].filter((n) => n.ltx2Train);
 
 /** The panels of an event's run; without a run, that of its node. */
@@ -60,12 +60,16 @@ function origin(node, name) {
   return null;
 }
 
+function showPlan(train, plan) {
+  const node = origin(train, "memory");
+  if (node) memoryBar(node).show(plan);
+  tint();
+}
+
 function onPlan({ detail }) {
   for (const panel of panelsOf(detail)) {
-    const node = origin(panel.node, "memory");
-    if (node) memoryBar(node).show(detail);
+    showPlan(panel.node, detail);
     panel.say(detail.text);
-    tint();
   }
 }
 

@@ -23,8 +23,10 @@ export function statusLine({ stage, done, total, text, metrics = {}, pace, memor
 }
 
 export class TrainPanel {
-  constructor(node) {
+  /** `planned` is given the run's memory plan whenever one is known. */
+  constructor(node, planned = () => {}) {
     this.node = node;
+    this.planned = planned;
     this.knownRun = "";
     this.state = "idle";
     this.previews = [];
@@ -90,6 +92,7 @@ export class TrainPanel {
     for (const event of arrived) this.chart.add(event.done, event.metrics);
     this.setPreviews(found.previews ?? []);
     if (found.live?.progress) this.status.textContent = statusLine(found.live.progress);
+    if (found.live?.plan) this.planned(found.live.plan);
     this.setState(found.live?.state ?? "idle");
     this.chart.draw();
   }

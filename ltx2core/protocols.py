@@ -58,6 +58,21 @@ class PreviewMade:
     file: str
 
 
+@dataclass(frozen=True)
+class MemoryPlanned:
+    """Predicted peak bytes of a run on its device, by part, of the ``device`` bytes that were free for it.
+
+    adapter: its values and their gradients. text: how the base lies, for people.
+    """
+
+    weights: int
+    adapter: int
+    optimizer: int
+    activations: int
+    device: int
+    text: str
+
+
 class Reporter(Protocol):
     def progress(self, event: Progress) -> None: ...
 
@@ -67,6 +82,10 @@ class Reporter(Protocol):
 
     def preview(self, event: PreviewMade) -> None:
         """A preview of a run in training lies on disk now."""
+        ...
+
+    def memory(self, event: MemoryPlanned) -> None:
+        """How the memory of a run was decided."""
         ...
 
 

@@ -9,14 +9,14 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import torch
 from tqdm import tqdm
 
 from .errors import LTX2Error
-from .protocols import PreviewMade, Progress
+from .protocols import MemoryPlanned, PreviewMade, Progress
 
 
 def default_device() -> torch.device:
@@ -86,6 +86,11 @@ class ConsoleReporter:
         self._write({"event": "preview", "run": event.run, "step": event.step, "file": event.file})
         if not self._quiet:
             tqdm.write(f"Preview at step {event.step}: {event.file}", file=sys.stderr)
+
+    def memory(self, event: MemoryPlanned) -> None:
+        self._write({"event": "memory", **asdict(event)})
+        if not self._quiet:
+            tqdm.write(event.text, file=sys.stderr)
 
     def close(self) -> None:
         if self._bar is not None:

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from ..errors import LTX2Error
+from ..protocols import MemoryPlanned
 from .engine import MemorySettings
 from .quantize import is_quantisable
 
@@ -65,13 +66,23 @@ class Load:
 
 @dataclass(frozen=True)
 class Plan:
-    """Predicted peak bytes on the device by part, and what lies in host memory."""
+    """Predicted peak bytes on the device by part, and what lies in host memory. optimizer: the adapter's too. trained: values."""
 
     settings: MemorySettings
     weights: int
     optimizer: int
     activations: int
     host: int
+    trained: int = 0
+
+    @property
+    def adapter(self) -> int:
+        """Of ``optimizer``, the trained values and their gradients in bf16."""
+        return 4 * self.trained
+
+    def told(self, device_bytes: int) -> MemoryPlanned:
+        """For the reporter; ``device_bytes`` were free."""
+        return MemoryPlanned(self.weights, self.adapter, self.optimizer - self.adapter, self.activations, device_bytes, f"Memory: {self}.")
 
     @property
     def total(self) -> int:
@@ -96,7 +107,7 @@ def predict(size: BaseSize, load: Load, settings: MemorySettings) -> Plan:
     scale = size.blocks / 48
     kept = min(settings.kept, size.blocks)
     activations = _FIXED + load.tokens * _PER_TOKEN * scale + kept * (load.tokens * _KEPT_PER_TOKEN + load.samples * _KEPT_PER_SAMPLE)
-    return Plan(settings, on_device + extra, load.trained * OPTIMIZER_BYTES[load.optimizer], round(activations), streamed * block)
+    return Plan(settings, on_device + extra, load.trained * OPTIMIZER_BYTES[load.optimizer], round(activations), streamed * block, load.trained)
 
 
 def choose(size: BaseSize, load: Load, device_bytes: int, host_bytes: int) -> Plan:

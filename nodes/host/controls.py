@@ -23,6 +23,7 @@ class LiveRun:
         self.controls = RunControls(self._set)
         self.state = "running"
         self.progress: Mapping[str, Any] = {}
+        self.plan: Mapping[str, Any] = {}
 
     def request(self, action: str) -> str:
         """Hand ``action``, one of :data:`ACTIONS`, to the run and return the state that it leads to."""
@@ -38,7 +39,7 @@ class LiveRun:
             self._tell({"run": self.name, "state": state})
 
     def snapshot(self) -> dict[str, Any]:
-        return {"state": self.state, "progress": dict(self.progress) or None}
+        return {"state": self.state, "progress": dict(self.progress) or None, "plan": dict(self.plan) or None}
 
 
 class LiveRuns:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import asdict
 from typing import Any
 
 import comfy.model_management as management
@@ -11,7 +12,7 @@ from comfy.utils import ProgressBar
 from comfy_execution.utils import get_executing_context
 from server import PromptServer
 
-from ...ltx2core.protocols import PreviewMade, Progress
+from ...ltx2core.protocols import MemoryPlanned, PreviewMade, Progress
 from .controls import LiveRun
 from .pace import Pace
 
@@ -72,6 +73,12 @@ class HostReporter:
 
     def preview(self, event: PreviewMade) -> None:
         self.send("ltx2.preview", {"run": event.run, "step": event.step, "file": event.file})
+
+    def memory(self, event: MemoryPlanned) -> None:
+        logging.info("[LTX-2 Studio] %s", event.text)
+        if self._run is not None:
+            self._run.plan = asdict(event)
+        self.send("ltx2.plan", asdict(event))
 
     def send(self, event: str, data: dict[str, Any]) -> None:
         server = PromptServer.instance
