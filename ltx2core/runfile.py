@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 from .cache.build import build_cache
@@ -15,6 +16,8 @@ from .checkpoint.adapter import Adapter, load_adapter, save_adapter
 from .checkpoint.combined import open_checkpoint
 from .data.scan import Clip, scan
 from .data.spec import DatasetSpec
+from .distributed.kinds import check_kind
+from .distributed.world import ALONE, World, agreed, told
 from .errors import LTX2Error
 from .memory.engine import MemorySettings
 from .memory.names import read_memory
@@ -64,7 +67,8 @@ class RunFile:
     """checkpoint, text_encoder, dataset folder: paths, relative ones beside the run file. output: where all results go.
 
     dataset: one, or ``datasets``: several. references: what a clip is made from (IC-LoRA). regularisation: clips that
-    stay as the base makes them. vae: how clips are encoded, None for the usual way.
+    stay as the base makes them. vae: how clips are encoded, None for the usual way. distributed: how several cards share the
+    base, see ``distributed/kinds.py``.
     """
 
     checkpoint: str
@@ -82,8 +86,10 @@ class RunFile:
     vae: Mapping | None = None
     references: Mapping | None = None
     regularisation: Mapping | None = None
+    distributed: str = "auto"
 
     def __post_init__(self) -> None:
+        check_kind(self.distributed)
         if (self.dataset is None) == (not self.datasets):
             raise LTX2Error("The run needs either dataset, one folder of clips, or datasets, a list of several; give one of the two.")
 
@@ -142,12 +148,13 @@ def read_run(path: Path) -> RunFile:
 
 @dataclass
 class Runner:
-    """Carries out the parts of a run file; each part finds what earlier ones left on disk."""
+    """Carries out the parts of a run file; each part finds what earlier ones left on disk. ``world``: who shares the work."""
 
     run: RunFile
     residency: Residency
     reporter: Reporter
     stop: StopSignal
+    world: World = ALONE
 
     def __post_init__(self) -> None:
         self.output = Path(self.run.output)
@@ -167,7 +174,8 @@ class Runner:
     def cache(self, dataset: Mapping | None = None) -> DatasetCache:
         """The dataset given, or all that the run trains on."""
         specs = self.run.specs if dataset is None else (DatasetSpec.from_dict(dataset),)
-        return _joined([build_cache(scan(spec, self.reporter), self.models.checkpoint, self.text_encoder, self.cache_dir, **self.services) for spec in specs])
+        parts = [told(self.world, partial(scan, spec, self.reporter)) for spec in specs]
+        return _joined([build_cache(p, self.models.checkpoint, self.text_encoder, self.cache_dir, **self.services, world=self.world) for p in parts])
 
     def _other(self, dataset: Mapping | None) -> DatasetCache | None:
         return None if dataset is None else self.cache(dataset)
@@ -183,21 +191,24 @@ class Runner:
             self.models, self.run.config, cache, directory=self.output / "runs" / self.run.name, name=self.run.name, **self.services,
             memory=self.run.memory_settings, validation=self._other(self.run.validation_dataset),
             references=self._other(self.run.references), regularisation=self._other(self.run.regularisation),
+            world=self.world, distributed=self.run.distributed,
         )  # fmt: skip
-        save_adapter(self.adapter_path, result.adapter)
-        draw_losses(result.history).save(self.output / "loss.png")
+        with agreed(self.world):
+            if self.world.rank == 0:
+                save_adapter(self.adapter_path, result.adapter)
+                draw_losses(result.history).save(self.output / "loss.png")
         return result
 
     def sample(self, adapter: Adapter | None = None) -> list[Path]:
-        """Makes every video of the run file with the trained adapter; returns their paths."""
+        """Makes every video of the run file with the trained adapter, of several processes each its share; returns their paths."""
         jobs = self.run.jobs
         prompts = list(dict.fromkeys(p for job in jobs for p in (job.prompt, job.negative)))
         store = Store(self.cache_dir)
-        keys = cache_prompts(prompts, self.models.checkpoint, self.text_encoder, store, **self.services)
+        keys = cache_prompts(prompts, self.models.checkpoint, self.text_encoder, store, **self.services, world=self.world)
         if adapter is None and any(job.strength for job in jobs):
             adapter = load_adapter(self.adapter_path, self.models.checkpoint.family.name)
         paths = []
-        for job in jobs:
+        for job in jobs[self.world.rank :: self.world.size]:
             models = self.models.with_adapters((adapter, job.strength)) if job.strength else self.models
             positive, negative = read_features(store, keys[job.prompt]), read_features(store, keys[job.negative])
             settings = SampleSettings.from_dict(job.settings)
