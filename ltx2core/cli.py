@@ -84,7 +84,7 @@ def parser() -> argparse.ArgumentParser:
         command = commands.add_parser(name, help=text)
         command.add_argument("run", help="the run file, JSON")
         command.add_argument("--device", help="cuda, cpu, mps; the best one by default")
-        command.add_argument("--log", help="append every event as a line of JSON to this file")
+        command.add_argument("--log", "--events", help="append every event as a line of JSON to this file (--events under torchrun, which has a --log-dir)")
         command.add_argument("--stop-file", help="save and stop once this file is there; for programs, which cannot send Ctrl-C everywhere")
         command.set_defaults(do=_run)
     plan = commands.add_parser("plan", help="say how a run would fit a card, before anything is loaded")
