@@ -1,7 +1,8 @@
 """Makes everything that follows from the nodes' declarations: python docs/help/make.py
 
 Frozen schemas, tables and pictures of the help pages, and the English names and tooltips. Needs a ComfyUI (not started).
-It refuses to freeze a change that breaks saved graphs; what still has to be written by hand is printed.
+It refuses to freeze a change that breaks saved graphs; what still has to be written by hand is printed. With --translated it
+also notes that all translations say what the English says now.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ sys.path[:0] = [str(Path(__file__).resolve().parent), str(PACK / "tests" / "host
 
 from comfy_python import find_comfyui  # noqa: E402
 from help_pages import new_page, with_tables  # noqa: E402
-from node_names import english, flat, in_order_of, read, text  # noqa: E402
+from node_names import SEEN, changed_since, english, flat, in_order_of, marks, read, text  # noqa: E402
 from node_picture import draw  # noqa: E402
 from schema_rules import FROZEN, all_breaks, frozen_schemas, live_schemas  # noqa: E402
 
@@ -40,8 +41,12 @@ def write_pages(schemas: list[dict]) -> None:
             print(f"to write: the example in {page.relative_to(PACK).as_posix()}")
 
 
-def write_locales(schemas: list[dict]) -> None:
+def write_locales(schemas: list[dict], translated: bool) -> None:
     names = english(schemas)
+    if translated:
+        _write(SEEN, text(marks(names)))
+    for key in changed_since(names, read(SEEN)):
+        print(f"to look at in every language, then run with --translated: {key}")
     _write(LOCALES / "en" / "nodeDefs.json", text(names))
     for language in LANGUAGES:
         path = LOCALES / language / "nodeDefs.json"
@@ -64,7 +69,7 @@ def main() -> int:
     for schema in schemas:
         _write(FROZEN / f"{schema['node_id']}.json", text(schema))
     write_pages(schemas)
-    write_locales(schemas)
+    write_locales(schemas, translated="--translated" in sys.argv[1:])
     return 0
 
 

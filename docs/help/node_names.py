@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
+
+# Which English each translation was made from: a hash a text, renewed by make.py --translated.
+SEEN = Path(__file__).resolve().parent / "translated.json"
 
 
 def english(schemas: list[dict]) -> dict:
@@ -36,3 +40,13 @@ def read(path: Path) -> dict:
 
 def text(tree: dict) -> str:
     return json.dumps(tree, ensure_ascii=False, indent=1) + "\n"
+
+
+def marks(tree: dict) -> dict[str, str]:
+    """A short hash of every English text, by which a text that was changed after its translation is found."""
+    return {key: hashlib.sha256(said.encode()).hexdigest()[:8] for key, said in flat(tree).items()}
+
+
+def changed_since(tree: dict, seen: dict[str, str]) -> list[str]:
+    """Keys whose English is not the one that the translators saw."""
+    return sorted(key for key, mark in marks(tree).items() if seen.get(key) != mark)

@@ -4,7 +4,7 @@ import json
 import re
 
 import pytest
-from node_names import english, flat
+from node_names import SEEN, changed_since, english, flat, marks, read
 
 LANGUAGES = ("en", "ja", "zh")
 SCRIPT = {"ja": re.compile(r"[\u3040-\u30ff]"), "zh": re.compile(r"[\u4e00-\u9fff]")}
@@ -41,6 +41,17 @@ def test_sentences_are_translated(nodes, language):
     assert not [k for k, v in sentences.items() if v == nodes["en"][k] or not SCRIPT[language].search(v)]
     if language == "zh":
         assert not [k for k, v in nodes["zh"].items() if KANA.search(v)]
+
+
+def test_no_english_was_changed_after_its_translation(schemas):
+    stale = changed_since(english(list(schemas.values())), read(SEEN))
+    assert not stale, "correct the translations, then run: python docs/help/make.py --translated"
+
+
+def test_a_changed_sentence_is_found():
+    tree = {"LTX2X": {"description": "Opens a file.", "inputs": {"name": {"tooltip": "Its name."}}}}
+    changed = {"LTX2X": {**tree["LTX2X"], "description": "Opens a folder."}}
+    assert changed_since(tree, marks(tree)) == [] and changed_since(changed, marks(tree)) == ["LTX2X.description"]
 
 
 def lost(original, translated):

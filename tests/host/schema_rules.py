@@ -11,8 +11,6 @@ from comfy_python import PACK, HostError, host_environment, host_python
 
 FROZEN = Path(__file__).resolve().parent / "schemas"
 MOST_VISIBLE = 10
-# Lists of what lies in the model folders; their content is not the pack's.
-FILE_LISTS = ("checkpoint", "text_encoder", "adapter")
 
 
 def live_schemas(root: Path) -> list[dict]:
@@ -54,8 +52,7 @@ def _moved(old: dict, new: dict) -> list[str]:
         if bool(now[place].get("control_after_generate")) != bool(widget.get("control_after_generate")):
             problems.append(f"{widget['name']} gained or lost its control after generate, which moves all widgets behind it")
         if gone := [o for o in widget.get("options", []) if o not in now[place].get("options", [])]:
-            if widget["name"] not in FILE_LISTS:
-                problems.append(f"{widget['name']} lost the choices {gone}")
+            problems.append(f"{widget['name']} lost the choices {gone}")
     return problems
 
 
