@@ -15,7 +15,7 @@ class LTX2SampleReference(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="LTX2SampleReference",
-            display_name="LTX-2 Reference to Video",
+            display_name="LTX-2 Sample Reference",
             category=f"{CATEGORY}/sample",
             description="Makes video that follows a reference video, such as edges, depth, poses or a clip without detail, with an IC-LoRA applied.",
             inputs=[
