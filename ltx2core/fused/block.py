@@ -50,10 +50,12 @@ class FusedBlock:
         self._audio = SideSpec("audio_", block.audio_attn1.heads, eps)
         self._to_video, self._to_audio = cross.directions(block.audio_to_video_attn.heads, eps)
 
-    def _until_meeting(self, w: BlockWeights, m: Shared, h: Tensor, a: Tensor, keep: bool):
+    def _until_meeting(self, w: BlockWeights, m: Shared, h: Tensor, a: Tensor, keep: bool, beside: BlockWeights | None = None):
         """Both sides' own attentions, and all that the attentions between them read."""
         self._lanes.fork()
         with self._lanes.side():
+            if beside is not None:
+                beside.refresh()
             a, audio = own_forward(self._audio, w, m.audio, m.batch, a, keep)
             mods_a = Modulations.of(w, "audio_", m.audio)
             audio_kv = cross.key_value_of(self._to_video, w, m.audio, mods_a, a)
@@ -65,9 +67,9 @@ class FusedBlock:
         self._lanes.meet()
         return (h, video, mods_v, video_query, video_kv), (a, audio, mods_a, audio_query, audio_kv)
 
-    def forward(self, w: BlockWeights, m: Shared, h: Tensor, a: Tensor) -> tuple[Tensor, Tensor]:
-        """States [B*N, D] of picture and sound after the block."""
-        (h, video, mods_v, video_query, video_kv), (a, audio, mods_a, audio_query, audio_kv) = self._until_meeting(w, m, h, a, False)
+    def forward(self, w: BlockWeights, m: Shared, h: Tensor, a: Tensor, beside: BlockWeights | None = None) -> tuple[Tensor, Tensor]:
+        """States [B*N, D] of picture and sound after the block. ``beside``: weights to refresh meanwhile."""
+        (h, video, mods_v, video_query, video_kv), (a, audio, mods_a, audio_query, audio_kv) = self._until_meeting(w, m, h, a, False, beside)
         with self._lanes.side():
             a, _ = cross.cross_forward(self._to_audio, w, m.audio, mods_a, m.batch, a, audio_query, video_kv, False)
             a = feed_forward(self._audio, w, m.audio, a, audio.rows)
@@ -76,9 +78,9 @@ class FusedBlock:
         self._lanes.join()
         return h, a
 
-    def again(self, w: BlockWeights, m: Shared, h: Tensor, a: Tensor) -> Kept:
+    def again(self, w: BlockWeights, m: Shared, h: Tensor, a: Tensor, beside: BlockWeights | None = None) -> Kept:
         """What backward needs, made anew from the block's inputs."""
-        (h, video, mods_v, video_query, video_kv), (a, audio, mods_a, audio_query, audio_kv) = self._until_meeting(w, m, h, a, True)
+        (h, video, mods_v, video_query, video_kv), (a, audio, mods_a, audio_query, audio_kv) = self._until_meeting(w, m, h, a, True, beside)
         with self._lanes.side():
             a_after, to_audio = cross.cross_forward(self._to_audio, w, m.audio, mods_a, m.batch, a, audio_query, video_kv, True)
             audio_ff = feed_forward_again(self._audio, w, m.audio, a_after, audio.rows)

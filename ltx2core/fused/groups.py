@@ -14,7 +14,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor, nn
 
 _EIGHT = 8  # a row of bf16 numbers begins at a multiple of 16 bytes, as matrix kernels want
@@ -73,12 +72,8 @@ class GroupLayout:
         return found
 
     def empty(self, like: Tensor) -> Tensor:
-        """A packed matrix without values in W and A; zero where other members' adapters cross."""
-        matrix = like.new_empty(self.rows + self.width, self.inner + self.width)
-        if self.width:
-            matrix[: self.rows, self.inner :].zero_()
-            matrix[self.rows :].zero_()
-        return matrix
+        """A packed matrix without values."""
+        return like.new_empty(self.rows + self.width, self.inner + self.width)
 
 
 def base_layer(block: nn.Module, name: str) -> nn.Module:
@@ -112,29 +107,3 @@ def layouts_of(blocks: Sequence[nn.Module], adapters: Sequence[Adapters]) -> dic
         inner = next((a[members[0]].down.shape[1] for a in adapters if members[0] in a), 0) or weights[0].shape[1]
         layouts[group] = GroupLayout(members, tuple(w.shape[0] for w in weights), inner, ranks)
     return layouts
-
-
-@torch.no_grad()
-def write_adapters(matrix: Tensor, layout: GroupLayout, adapters: Adapters) -> tuple[list[Tensor], list[Tensor], list[float]]:
-    """Where of ``matrix`` the adapters' values belong: (targets, sources, factors), to be copied many at once."""
-    targets, sources, factors = [], [], []
-    for member, rows, columns in layout.places():
-        if member in adapters:
-            factor = adapters[member]
-            targets += [matrix[layout.rows + columns.start : layout.rows + columns.stop, : layout.inner],
-                        matrix[rows, layout.inner + columns.start : layout.inner + columns.stop]]  # fmt: skip
-            sources += [factor.down, factor.up]
-            factors += [1.0, factor.scale]
-    return targets, sources, factors
-
-
-@torch.no_grad()
-def copy_adapters(plans: Sequence[tuple[list[Tensor], list[Tensor], list[float]]]) -> None:
-    """Fill in the adapters' present values: a few kernels for all matrices."""
-    targets = [t for plan in plans for t in plan[0]]
-    if not targets:
-        return
-    torch._foreach_copy_(targets, [s.detach() for plan in plans for s in plan[1]])
-    scaled = [(t, f) for plan in plans for t, f in zip(plan[0], plan[2], strict=True) if f != 1.0]
-    if scaled:
-        torch._foreach_mul_([t for t, _ in scaled], [f for _, f in scaled])

@@ -159,15 +159,45 @@ def gated(g: Tensor, gate: Tensor, index: Tensor, out: Tensor) -> None:
 
 
 @triton.jit
-def _dequantise(values, scale, out, columns, values_row, out_row, BLOCK: tl.constexpr):
+def _fill(matrix, values, scale, a0, a1, a2, b0, b1, b2, end0, end1, rows, inner, width, r0, r1, r2, s0, s1, s2, matrix_row, values_row,
+          FORMED: tl.constexpr, WIDTH: tl.constexpr, BLOCK: tl.constexpr):  # fmt: skip
     row = tl.program_id(0).to(tl.int64)
-    at = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
-    inside = at < columns
-    value = tl.load(values + row * values_row + at, inside).to(tl.float32) * tl.load(scale + row).to(tl.float32)
-    tl.store(out + row * out_row + at, value.to(out.dtype.element_ty), inside)
+    tile = tl.program_id(1)
+    at = tile * BLOCK + tl.arange(0, BLOCK)
+    inside = at < inner
+    target = matrix + row * matrix_row
+    if row < rows:
+        if FORMED:
+            value = tl.load(values + row * values_row + at, inside).to(tl.float32) * tl.load(scale + row).to(tl.float32)
+            tl.store(target + at, value.to(matrix.dtype.element_ty), inside)
+        if tile == 0:
+            c = tl.arange(0, WIDTH)
+            here = row + tl.zeros_like(c)
+            value = tl.load(b0 + row * r0 + c, (here < end0) & (c < r0), 0.0).to(tl.float32) * s0
+            value += tl.load(b1 + (row - end0) * r1 + c - r0, (here >= end0) & (here < end1) & (c >= r0) & (c < r0 + r1), 0.0).to(tl.float32) * s1
+            value += tl.load(b2 + (row - end1) * r2 + c - r0 - r1, (here >= end1) & (c >= r0 + r1) & (c < r0 + r1 + r2), 0.0).to(tl.float32) * s2
+            tl.store(target + inner + c, value.to(matrix.dtype.element_ty), c < width)
+    else:
+        k = row - rows + tl.zeros_like(at)
+        value = tl.load(a0 + k * inner + at, inside & (k < r0), 0.0).to(tl.float32)
+        value += tl.load(a1 + (k - r0) * inner + at, inside & (k >= r0) & (k < r0 + r1), 0.0).to(tl.float32)
+        value += tl.load(a2 + (k - r0 - r1) * inner + at, inside & (k >= r0 + r1) & (k < r0 + r1 + r2), 0.0).to(tl.float32)
+        tl.store(target + at, value.to(matrix.dtype.element_ty), inside)
 
 
-def dequantise(values: Tensor, scale: Tensor, out: Tensor) -> None:
-    rows, columns = values.shape
-    block = min(4096, triton.next_power_of_2(columns))
-    _dequantise[(rows, triton.cdiv(columns, block))](values, scale, out, columns, values.stride(0), out.stride(0), block, num_warps=4)
+def fill(matrix: Tensor, layout, factors, values: Tensor | None, scale: Tensor | None) -> None:
+    """``factors``: of each of up to three members, (A, B, scale) or None."""
+    three = [*factors, None, None, None][:3]
+    ranks = [*layout.ranks, 0, 0, 0][:3]
+    downs, ups, scales = ([matrix if f is None else f.down for f in three], [matrix if f is None else f.up for f in three], [0.0 if f is None else f.scale for f in three])
+    own = [0 if f is None else r for f, r in zip(three, ranks, strict=True)]
+    if own != ranks:
+        raise ValueError("a member without its adapter")  # layouts and adapters are made together
+    ends = [layout.outs[0], sum(layout.outs[:2]) if len(layout.outs) > 1 else layout.rows]
+    formed = values is not None
+    v, s = (values, scale) if formed else (matrix, matrix)
+    block = min(4096, triton.next_power_of_2(layout.inner))
+    _fill[(layout.rows + layout.width, triton.cdiv(layout.inner, block))](
+        matrix, v, s, *downs, *ups, *ends, layout.rows, layout.inner, layout.width, *ranks, *scales, matrix.stride(0), v.stride(0),
+        formed, max(1, triton.next_power_of_2(layout.width)), block, num_warps=4,
+    )  # fmt: skip

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from .groups import Adapters, GroupLayout
 
@@ -28,10 +29,21 @@ def forward(matrix: Tensor, bias: Tensor | None, ext: Tensor, layout: GroupLayou
     return torch.mm(ext, weight) if bias is None else torch.addmm(bias, ext, weight)
 
 
-def gradient_of(parameter: Tensor) -> Tensor:
+def forward_gelu(matrix: Tensor, bias: Tensor | None, ext: Tensor, layout: GroupLayout) -> Tensor:
+    """gelu(y), its tanh form; on a card within the product where there is no adapter."""
+    if ext.is_cuda and bias is not None and not layout.width:
+        return torch._addmm_activation(bias, ext, matrix.t(), use_gelu=True)
+    return F.gelu(forward(matrix, bias, ext, layout), approximate="tanh")
+
+
+def _add_gradient(parameter: Tensor, left: Tensor, right: Tensor, factor: float = 1.0) -> None:
+    """parameter.grad += factor * left right."""
     if parameter.grad is None:
         parameter.grad = torch.zeros_like(parameter)
-    return parameter.grad
+    if parameter.grad.dtype == left.dtype:
+        parameter.grad.addmm_(left, right, alpha=factor)
+    else:
+        parameter.grad.add_(torch.mm(left, right), alpha=factor)
 
 
 def backward(matrix: Tensor, ext: Tensor, towards: Tensor, layout: GroupLayout, adapters: Adapters, wanted: bool = True) -> Tensor | None:
@@ -44,16 +56,9 @@ def backward(matrix: Tensor, ext: Tensor, towards: Tensor, layout: GroupLayout, 
     rows, inner = layout.rows, layout.inner
     if layout.width:
         torch.mm(towards[:, :rows], matrix[:rows, inner:], out=towards[:, rows:])
-        down = torch.mm(towards[:, rows:].t(), ext[:, :inner])
-        targets, found = [], []
         for member, own_rows, columns in layout.places():
-            if member not in adapters:
-                continue
-            factors = adapters[member]
-            targets.append(gradient_of(factors.down))
-            found.append(down[columns])
-            u = ext[:, inner + columns.start : inner + columns.stop]
-            gradient_of(factors.up).addmm_(towards[:, own_rows].t(), u, alpha=factors.scale)
-        if targets:
-            torch._foreach_add_(targets, found)
+            if member in adapters:
+                factors = adapters[member]
+                _add_gradient(factors.down, towards[:, rows + columns.start : rows + columns.stop].t(), ext[:, :inner])
+                _add_gradient(factors.up, towards[:, own_rows].t(), ext[:, inner + columns.start : inner + columns.stop], factors.scale)
     return torch.mm(towards, matrix[:, :inner]) if wanted else None

@@ -40,7 +40,7 @@ def _side(tokens: int, text: Tensor, own: Rope, cross: Rope, step: Tensor, cross
         rows[2] = sample * 2 + noisy
     if tokens not in rows:
         rows[tokens] = sample * tokens + torch.arange(tokens, device=device, dtype=torch.int32)
-    return Side(tokens, text.flatten(0, 1), own, cross, step, cross_step, gate, {t: r.to(torch.int32).flatten() for t, r in rows.items()})
+    return Side(tokens, text.flatten(0, 1), own, cross, step, cross_step, gate, {t: r.flatten().contiguous() for t, r in rows.items()})
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,8 @@ from functools import cache
 import torch
 from torch import Tensor
 
+from .groups import Adapters, GroupLayout
+
 Rope = tuple[Tensor, Tensor]  # cos and sin [B, H, N, head / 2]
 
 
@@ -107,10 +109,20 @@ def gated(g: Tensor, gate: Tensor | None, index: Tensor, out: Tensor) -> None:
     out.copy_(_wide(g) * _wide(gate)[index])
 
 
-def dequantise(values: Tensor, scale: Tensor, out: Tensor) -> None:
-    """out = values * scale, one scale a row."""
-    if _fast(out):
-        from .kernels import dequantise as kernel
+@torch.no_grad()
+def fill(matrix: Tensor, layout: GroupLayout, adapters: Adapters, values: Tensor | None = None, scale: Tensor | None = None) -> None:
+    """The adapters' present values into a packed matrix, and W = values * scale where ``values`` are given."""
+    factors = [adapters.get(m) for m in layout.members]
+    if _fast(matrix) and all((f is None) == (r == 0) for f, r in zip(factors, layout.ranks, strict=True)):
+        from .kernels import fill as kernel
 
-        return kernel(values, scale, out)
-    out.copy_(values.to(out.dtype) * scale.to(out.dtype))
+        return kernel(matrix, layout, factors, values, scale)
+    rows, inner = layout.rows, layout.inner
+    if values is not None:
+        matrix[:rows, :inner].copy_(values.to(matrix.dtype) * scale.to(matrix.dtype))
+    matrix[:rows, inner:].zero_()
+    matrix[rows:].zero_()
+    for (_, own, columns), factor in zip(layout.places(), factors, strict=True):
+        if factor is not None:
+            matrix[rows + columns.start : rows + columns.stop, :inner].copy_(factor.down)
+            matrix[own, inner + columns.start : inner + columns.stop].copy_(factor.up * factor.scale)

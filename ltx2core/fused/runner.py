@@ -37,11 +37,11 @@ class FusedModel:
             weights.refresh()
         return weights
 
-    def refresh(self) -> None:
-        """The adapters' present values into all resident matrices, once a step."""
-        if self.resident:
-            for index in range(len(self.adapters)):
-                BlockWeights(self.store.acquire(index, ()), self.layouts, self.adapters[index], torch.bfloat16).refresh()
+    def resident_weights(self, index: int, dtype: torch.dtype) -> BlockWeights | None:
+        """Of a block whose packed matrices stay, so that adapters must be filled in once a step; None for others."""
+        if not self.resident or index >= len(self.adapters):
+            return None
+        return BlockWeights(self.store.acquire(index, ()), self.layouts, self.adapters[index], dtype)
 
 
 @dataclass(frozen=True)
@@ -65,14 +65,15 @@ class _Block(torch.autograd.Function):
     def forward(ctx, place: _Place, hidden: Tensor, audio_hidden: Tensor):
         model = place.model
         weights = model.weights(place.index, place.ahead, hidden.dtype)
+        beside = model.resident_weights(place.index + 1, hidden.dtype)
         h, a = _rows(hidden), _rows(audio_hidden)
         ctx.place, ctx.kept = place, None
         if place.kept:
-            ctx.kept = model.block.again(weights, place.shared, h, a)
+            ctx.kept = model.block.again(weights, place.shared, h, a, beside)
             h, a = model.block.end(weights, place.shared, ctx.kept)
         else:
             ctx.save_for_backward(hidden, audio_hidden)
-            h, a = model.block.forward(weights, place.shared, h, a)
+            h, a = model.block.forward(weights, place.shared, h, a, beside)
         model.store.release(place.index)
         return h.view(hidden.shape), a.view(audio_hidden.shape)
 
@@ -103,13 +104,15 @@ class FusedRunner:
         return self._shared
 
     def __call__(self, index: int, block: nn.Module, hidden: Tensor, audio_hidden: Tensor, inputs: BlockInputs) -> tuple[Tensor, Tensor]:
-        if index == 0:
-            self._model.refresh()
+        first = self._model.resident_weights(0, hidden.dtype) if index == 0 else None
+        if first is not None:
+            first.refresh()
         shared = self._shared_of(inputs, hidden, audio_hidden)
         ahead, behind = range(index + 1, self._count), range(index - 1, -1, -1)
         if not torch.is_grad_enabled():
             weights = self._model.weights(index, ahead, hidden.dtype)
-            h, a = self._model.block.forward(weights, shared, _rows(hidden), _rows(audio_hidden))
+            beside = self._model.resident_weights(index + 1, hidden.dtype)
+            h, a = self._model.block.forward(weights, shared, _rows(hidden), _rows(audio_hidden), beside)
             self._model.store.release(index)
             return h.view(hidden.shape), a.view(audio_hidden.shape)
         # After the last block backward begins with it again, and after the first the next step's forward.

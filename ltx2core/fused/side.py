@@ -134,7 +134,7 @@ def feed_forward(spec: SideSpec, w: BlockWeights, side: Side, h: Tensor, rows: T
     group, last = f"{spec.prefix}ff.in", f"{spec.prefix}ff.out"
     index = side.index(side.step)
     ext = normed(h, w, group, rows[:, _FF_SCALE], rows[:, _FF_SHIFT], index, spec.eps)
-    inner = _gelu(linear.forward(w.matrix(group), w.bias(group), ext, w.layouts[group]))
+    inner = linear.forward_gelu(w.matrix(group), w.bias(group), ext, w.layouts[group])
     y = linear.forward(w.matrix(last), w.bias(last), with_room(inner, w, last), w.layouts[last])
     return ops.gated_add(h, y, rows[:, _FF_GATE], index)
 
@@ -174,6 +174,6 @@ def feed_forward_backward(spec: SideSpec, w: BlockWeights, side: Side, kept: Fee
     else:
         towards = dinner
     dx = linear.backward(w.matrix(group), kept.ext, towards, layout, w.adapters)
-    g = g.clone()
+    g = g.clone()  # autograd may still hold what it gave
     ops.norm_modulate_backward(kept.before, kept.rows[:, _FF_SCALE], index, spec.eps, dx, g)
     return g

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ..memory.quantize import SCALE, quantise
 from . import ops
-from .groups import GROUPS, Adapters, GroupLayout, base_layer, copy_adapters, write_adapters
+from .groups import GROUPS, Adapters, GroupLayout, base_layer
 
 Tensors = dict[str, Tensor]
 BIAS = "::bias"
@@ -92,11 +92,11 @@ class BlockWeights:
         if scale is None:
             return tensor
         matrix = layout.empty(tensor.new_empty(0, dtype=self.dtype))
-        ops.dequantise(tensor, scale, matrix[: layout.rows, : layout.inner])
-        copy_adapters([write_adapters(matrix, layout, self.adapters)])
+        ops.fill(matrix, layout, self.adapters, tensor, scale)
         return matrix
 
     def refresh(self) -> None:
         """The adapters' present values into matrices that lie here packed."""
-        groups = (g for g in GROUPS if g + SCALE not in self.tensors)
-        copy_adapters([write_adapters(self.tensors[g], self.layouts[g], self.adapters) for g in groups])
+        for group, layout in self.layouts.items():
+            if layout.width and group + SCALE not in self.tensors:
+                ops.fill(self.tensors[group], layout, self.adapters)
