@@ -11,12 +11,14 @@ from ..ltx2core.errors import LTX2Error
 from ..ltx2core.media.write import CODECS
 from ..ltx2core.sample.plan import DATASET_MODES, Column, Plan, columns_of, dataset_negative, dataset_rows, library_rows, slug
 from ..ltx2core.sample.prompts import built_in, encode_library, parse_library, read_library
+from ..ltx2core.sample.reference import Reference
 from ..ltx2core.sample.scores import load_picture_model
 from ..ltx2core.sample.settings import parse_seeds
 from ..ltx2core.sample.validate import validate
 from .base import (
     ADVANCED, CATEGORY, AdapterWire, CacheWire, CheckpointWire, ColumnsWire, KeyframesWire, PromptsWire, SampleSettingsWire, TextEncoderWire, running,
 )  # fmt: skip
+from .host.media import from_images
 from .host.saving import graph_tags, shown, video_of
 from .modes import given_of
 
@@ -106,6 +108,7 @@ class LTX2Validate(io.ComfyNode):
                 io.Image.Input("image", optional=True, tooltip="First frame of every prompt's clip."),
                 KeyframesWire.Input("keyframes", optional=True, tooltip="Pictures at chosen frames of every prompt's clip."),
                 io.Audio.Input("audio", optional=True, tooltip="Sound for which every prompt's video is made."),
+                io.Image.Input("reference", optional=True, tooltip="All frames of a reference video, shown to the columns with an IC-LoRA; the base makes its clip without it."),
                 io.String.Input("name", default="validation", tooltip="Folder under output/ltx2_validation. Finished clips in it are not made again."),
                 io.String.Input("seeds", default="0", tooltip="One seed, or several: 1, 2, 5-8. A row each."),
                 io.String.Input("strengths", default="1", tooltip="Strengths at which every adapter is shown, times its own: 0.5, 0.8, 1."),
@@ -142,14 +145,14 @@ def _strengths(text: str) -> list[float]:
         raise LTX2Error(f"strengths is {text!r}; write numbers with commas between them, for example 0.5, 0.8, 1.") from error
 
 
-def _plan(settings, seeds: str, strengths: str, codec: str, reporter, *, prompts=None, cache=None, columns=(), dataset_mode=DATASET_MODES[0], clips: int = 4, **wires) -> Plan:
+def _plan(settings, seeds: str, strengths: str, codec: str, reporter, *, prompts=None, cache=None, columns=(), dataset_mode=DATASET_MODES[0], clips: int = 4, reference=None, **wires) -> Plan:
     adapters = [w for i in range(1, _SLOTS + 1) if (w := wires.pop(f"adapter_{i}", None)) is not None]
     if prompts is None and cache is None:
         raise LTX2Error("Validate has neither prompts nor a dataset; wire Prompt Library, or Cache Dataset.")
     settings, messages = settings.snapped()
     for text in messages:
         reporter.message(text, "warning")
-    rows = () if prompts is None else library_rows(prompts, settings, given_of(sound_fit="fit_sound", **wires))
+    rows = () if prompts is None else library_rows(prompts, settings, given_of(sound_fit="fit_sound", **wires), None if reference is None else Reference(from_images(reference)))
     if cache is not None:
         rows += dataset_rows(cache, clips, dataset_mode, settings)
     negative = dataset_negative(cache) if prompts is None else prompts.negative

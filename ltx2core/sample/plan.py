@@ -10,14 +10,16 @@ from typing import TypeVar
 from ..cache.dataset import DatasetCache
 from ..cache.store import Store
 from ..checkpoint.adapter import Adapter
+from ..checkpoint.adapter_info import reference_factors
 from ..errors import LTX2Error
 from ..media.write import CODECS, suffix
 from ..models.handle import Models
 from .given import Given
 from .loop import Latents
 from .prompts import EncodedPrompt, EncodedPrompts
-from .published import preset_of
+from .published import preset_of, recognised
 from .recipe import AdapterUse, Recipe, adapter_uses, tensor_digest
+from .reference import Reference
 from .settings import SampleSettings
 
 T = TypeVar("T")
@@ -44,11 +46,14 @@ class Original:
 
 @dataclass(frozen=True)
 class Row:
+    """One line of the comparison. reference: shown to columns with an adapter that takes one (IC-LoRA), to no other."""
+
     name: str
     prompt: EncodedPrompt
     settings: SampleSettings
     given: Given = Given()
     original: Original | None = None
+    reference: Reference | None = None
 
 
 @dataclass(frozen=True)
@@ -106,6 +111,7 @@ class Plan:
             "checkpoint_digest": models.checkpoint.fingerprint("transformer"), "codec": self.codec,
         }  # fmt: skip
         uses = {c.label: adapter_uses((*models.adapters, *c.adapters)) for c in self.all_columns}
+        referring = {c.label: takes_reference((*models.adapters, *c.adapters)) for c in self.all_columns}
         cells = []
         for i, row in enumerate(self.rows):
             given = given_facts(row.given)
@@ -115,8 +121,17 @@ class Plan:
             for seed in self.seeds:
                 for label, use in uses.items():
                     settings = {**_with_presets(row.settings, use).to_dict(), "seed": seed, "batch": 1, "seeds": ()}
-                    cells.append(Cell(i, label, seed, replace(recipe, adapters=use, settings=settings)))
+                    shown = {} if row.reference is None or not referring[label] else {"reference": [tensor_digest(row.reference.frames), row.reference.strength]}
+                    cells.append(Cell(i, label, seed, replace(recipe, adapters=use, settings=settings, given={**given, **shown})))
         return tuple(cells)
+
+
+def takes_reference(adapters: Sequence[tuple[Adapter, float]]) -> bool:
+    """Whether one of them is an IC-LoRA, by its metadata or as a published one."""
+    return any(
+        strength != 0 and (reference_factors(adapter.metadata) is not None or bool((known := recognised(adapter.name)) and known.reference))
+        for adapter, strength in adapters
+    )
 
 
 def _with_presets(settings: SampleSettings, uses: Sequence[AdapterUse]) -> SampleSettings:
@@ -148,9 +163,11 @@ def given_facts(given: Given) -> dict[str, object]:
     return facts
 
 
-def library_rows(prompts: EncodedPrompts, settings: SampleSettings, given: Given = Given()) -> tuple[Row, ...]:  # noqa: B008
+def library_rows(
+    prompts: EncodedPrompts, settings: SampleSettings, given: Given = Given(), reference: Reference | None = None  # noqa: B008
+) -> tuple[Row, ...]:
     """A row a prompt, all of them given the same."""
-    return tuple(Row(p.name, p, settings, given) for p in prompts.prompts)
+    return tuple(Row(p.name, p, settings, given, reference=reference) for p in prompts.prompts)
 
 
 def columns_of(adapters: Sequence[tuple[Adapter, float]], strengths: Sequence[float] = (1.0,)) -> tuple[Column, ...]:

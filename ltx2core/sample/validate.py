@@ -20,8 +20,9 @@ from ..protocols import Interrupted, Progress, Reporter, Residency, StopSignal
 from .decode import Clip, decode
 from .grid import GridRow, write_grids
 from .modes import make
-from .plan import ORIGINAL, Cell, Plan
+from .plan import ORIGINAL, Cell, Plan, takes_reference
 from .recipe import RECIPE_TAG, read_recipe
+from .reference import reference_to_video
 from .scores import PictureModel, measure
 from .settings import SampleSettings
 
@@ -142,8 +143,10 @@ def _make(models: Models, plan: Plan, cell: Cell, services: dict) -> Clip:
     adapters = next(c.adapters for c in plan.all_columns if c.label == cell.column)
     settings = SampleSettings.from_dict(dict(cell.recipe.settings))
     negative = plan.negative.features() if any(g.needs_negative for g in settings.guidance()) else None
-    latents = make(models.with_adapters(*adapters), settings, row.prompt.features(), negative, row.given, **services)
-    return decode(latents, models, **keep)[0]
+    models, positive = models.with_adapters(*adapters), row.prompt.features()
+    if row.reference is not None and takes_reference(models.adapters):
+        return decode(reference_to_video(models, settings, row.reference, positive, negative, row.given.pictures, **services), models, **keep)[0]
+    return decode(make(models, settings, positive, negative, row.given, **services), models, **keep)[0]
 
 
 def _silence(latents):

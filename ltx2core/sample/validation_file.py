@@ -17,7 +17,8 @@ from ..data.spec import DatasetSpec
 from ..errors import LTX2Error
 from ..hub import find_file
 from ..media.audio import decode_audio
-from ..media.video import load_image
+from ..media.probe import probe
+from ..media.video import decode_video, load_image
 from ..models.handle import Models, weight_dtype
 from ..protocols import Reporter, Residency, StopSignal
 from ..strict import from_dict
@@ -25,6 +26,7 @@ from ..text.source import open_text_encoder
 from .given import Given, Picture
 from .plan import DATASET_MODES, Column, Plan, choose_cache, columns_of, dataset_negative, dataset_rows, library_rows
 from .prompts import PromptLibrary, built_in, encode_library, parse_library, read_library
+from .reference import Reference
 from .scores import load_picture_model
 from .settings import SampleSettings, parse_seeds, preset
 from .validate import ValidationResult, validate
@@ -41,7 +43,7 @@ class AdapterEntry:
 
 @dataclass(frozen=True)
 class ValidationFile:
-    """checkpoint, text_encoder, image, sound, output: paths, relative ones beside the file.
+    """checkpoint, text_encoder, image, sound, reference, output: paths, relative ones beside the file.
 
     prompts: ``built-in``, the path of a JSON file, or names and prompts. only: names to take. adapters: see
     :class:`AdapterEntry`. preset: of guidance. settings: those of :class:`SampleSettings`. validation_using_datasets: on
@@ -63,6 +65,7 @@ class ValidationFile:
     image: str = ""
     sound: str = ""
     sound_fit: str = "fit_sound"
+    reference: str = ""
     validation_using_datasets: bool = False
     eval_dataset_id: str = ""
     datasets: tuple = ()
@@ -100,7 +103,7 @@ def read_validation(path: Path) -> ValidationFile:
     def beside(name: str) -> str:
         return str(path.parent / Path(name).expanduser()) if name else ""
 
-    values: dict[str, object] = {name: beside(getattr(file, name)) for name in ("checkpoint", "text_encoder", "output", "image", "sound")}
+    values: dict[str, object] = {name: beside(getattr(file, name)) for name in ("checkpoint", "text_encoder", "output", "image", "sound", "reference")}
     if isinstance(file.prompts, str) and file.prompts not in ("", "built-in"):
         values["prompts"] = beside(file.prompts)
     values["datasets"] = tuple({**d, **{k: beside(d[k]) for k in ("folder", "sound_folder") if d.get(k)}} for d in file.datasets)
@@ -145,6 +148,13 @@ def _given(file: ValidationFile) -> Given:
     return Given((Picture(load_image(file.image)),) if file.image else (), sound=sound, sound_fit=file.sound_fit)
 
 
+def _reference(file: ValidationFile, settings: SampleSettings) -> Reference | None:
+    if not file.reference:
+        return None
+    have = max(1, round(probe(file.reference).duration * settings.frame_rate))
+    return Reference(decode_video(file.reference, frame_rate=settings.frame_rate, num_frames=min(have, settings.frames)))
+
+
 def run_validation(file: ValidationFile, *, residency: Residency, reporter: Reporter, stop: StopSignal) -> ValidationResult:
     """Load, encode, make what is missing; see :func:`validate`."""
     services = {"residency": residency, "reporter": reporter, "stop": stop}
@@ -159,7 +169,7 @@ def run_validation(file: ValidationFile, *, residency: Residency, reporter: Repo
     rows, negative = (), None
     if file.prompts:
         prompts = encode_library(_library(file), file.negative, models.checkpoint, source, Store(cache_dir), **services)
-        rows, negative = library_rows(prompts, settings, _given(file)), prompts.negative
+        rows, negative = library_rows(prompts, settings, _given(file), _reference(file, settings)), prompts.negative
     if file.validation_using_datasets:
         cache = _dataset(file, models, source, cache_dir, services)
         rows += dataset_rows(cache, file.clips, file.dataset_mode, settings)

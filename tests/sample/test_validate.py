@@ -20,6 +20,7 @@ from ltx2core.sample.modes import text_to_video
 from ltx2core.sample.plan import BASE, Column, Plan, columns_of, library_rows, slug
 from ltx2core.sample.prompts import EncodedPrompts, from_features
 from ltx2core.sample.recipe import read_recipe, read_tags
+from ltx2core.sample.reference import Reference
 from ltx2core.sample.settings import SampleSettings
 from ltx2core.sample.validate import validate
 
@@ -229,3 +230,19 @@ def test_recipes_do_not_depend_on_names(plan, tiny_models):
     assert [c.recipe.key for c in renamed.cells(tiny_models)] == keys and len(set(keys)) == 8
     other = replace(plan, rows=tuple(replace(r, settings=SampleSettings(96, 64, 9, 25.0, steps=3)) for r in plan.rows))
     assert not set(keys) & {c.recipe.key for c in other.cells(tiny_models)}
+
+
+def test_reference_is_shown_to_ic_adapters_only(plan, tiny_models, services, tmp_path, make_adapter):
+    ic = replace(make_adapter("edges", 2), metadata={"reference_downscale_factor": "2"})
+    frames = torch.randint(0, 255, (9, 64, 96, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
+    rows = tuple(replace(r, reference=Reference(frames)) for r in plan.rows[:1])
+    wide = tuple(replace(r, settings=replace(r.settings, width=128)) for r in rows)
+    shown = replace(plan, rows=wide, seeds=(1,), columns=(*plan.columns, Column("edges", ((ic, 1.0),))))
+    result = validate(tiny_models, shown, tmp_path, **services)
+    given = {c.column: c.recipe.given for c in result.cells}
+    assert {k for k, v in given.items() if "reference" in v} == {"edges"}
+    hidden = replace(shown, rows=tuple(replace(r, reference=None) for r in wide))
+    assert validate(tiny_models, hidden, tmp_path, **services).made == 1  # only the IC-LoRA's cell is another one
+    short = replace(shown, rows=tuple(replace(r, reference=Reference(frames[:5])) for r in wide))
+    with pytest.raises(LTX2Error, match="5 frames and the clip needs 9"):
+        validate(tiny_models, short, tmp_path, **services)
