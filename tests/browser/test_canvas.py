@@ -4,7 +4,10 @@ import json
 import re
 
 import pytest
+import torch
 from comfy_host import PACK, QUICK, shipped
+
+from ltx2core.media.write import write_video
 
 pytestmark = pytest.mark.host
 RENDERERS = pytest.mark.parametrize("vue", [False, True], ids=["canvas", "html"])
@@ -30,6 +33,10 @@ def visited(request, comfy, visit):
     small = {kind: dict(values) for kind, values in QUICK.items() if kind in ("LTX2VideoDataset", "LTX2TrainSettings", "LTX2SampleT2V")}
     small["LTX2TrainSettings"] |= {"steps": 100_000, "checkpoint_every": 0, "validate_every": 10}
     workflow = str(PACK / "workflows" / "first_lora.json")
+    frames = torch.arange(0, 256, 4, dtype=torch.uint8)[:, None, None, None].expand(-1, 96, 128, 3)
+    previews = comfy.base / "output" / "ltx2_runs" / run / "previews"
+    previews.mkdir(parents=True)
+    write_video(previews / "step-000002-hat.mp4", frames, 24.0)
     return run, visit("train.mjs", url=comfy.url, workflow=workflow, widgets=small, run=run, vue=request.param)
 
 
@@ -78,3 +85,17 @@ def test_stopping_hands_on_the_adapter_and_the_next_queue_goes_on(comfy, visited
     outputs = comfy.run(prompt)
     (record,) = [o["ltx2_run"][0] for o in outputs.values() if "ltx2_run" in o]
     assert record["steps"] == mark["step"] + 2
+
+
+def test_the_newest_preview_plays_in_a_loop(visited):
+    _, seen = visited
+    preview = seen["preview"]
+    assert preview["time"] > 0.1 and preview["loop"] and preview["muted"] and preview["width"] == 128
+    assert preview["label"] == "Preview at step 2 hat" and seen["reloaded"]["previews"] == 1
+
+
+def test_the_dataset_shows_its_clips_and_what_was_left_out(visited):
+    _, seen = visited
+    for strip in (seen["strip"], seen["stripAgain"]):
+        assert "4 clips, " in strip and ", 1 left out" in strip and "128x96@17 · 0.68 s" in strip and "unreadable.mp4" in strip
+    assert len(seen["thumbnails"]) == 4 and all(w == 128 and h == 96 for w, h in seen["thumbnails"])

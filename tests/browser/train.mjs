@@ -20,6 +20,12 @@ await browse(async (browser) => {
   await queue(page);
   found.moving = [await panel(page, "p.chart.series.video.length > 3"), await panel(page, "p.chart.series.video.length > 12 && p.chart.series['validation video'].length")];
 
+  found.strip = await page.evaluate(() => document.querySelector(".ltx2-strip")?.innerText);
+  found.thumbnails = await page.evaluate(async () => {
+    const images = [...document.querySelectorAll(".ltx2-clip img")];
+    for (const image of images) { image.loading = "eager"; await image.decode(); }
+    return images.map((i) => [i.naturalWidth, i.naturalHeight]);
+  });
   const box = await page.locator(".ltx2-chart").boundingBox();
   await page.mouse.move(box.x + box.width * 0.6, box.y + box.height / 2);
   found.hovered = (await panel(page)).reading;
@@ -50,6 +56,10 @@ await browse(async (browser) => {
   await look(page, ["LTX2TrainLoRA"]);
   found.reloaded = await panel(page, "p.state === 'running' && p.chart.series.video.length > 12");
   found.reloadedMoves = await panel(page, `p.chart.series.video.at(-1)[0] > ${found.reloaded.last + 3}`);
+
+  await page.waitForFunction(() => document.querySelector(".ltx2-preview video")?.currentTime > 0.1, null, { timeout: 20000 }).catch(() => {});
+  found.preview = await page.evaluate(() => { const v = document.querySelector(".ltx2-preview video"); return v && { time: v.currentTime, loop: v.loop, muted: v.muted, width: v.videoWidth, label: v.getAttribute("aria-label") }; });
+  found.stripAgain = await page.evaluate(() => document.querySelector(".ltx2-strip")?.innerText);
 
   await button(page, `Stop ${run}, save it and hand on the LoRA as it is`).click();
   found.stopped = await panel(page, "p.state === 'ended' || p.state === 'idle'");

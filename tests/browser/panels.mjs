@@ -1,0 +1,72 @@
+// Feeds the panels what nodes and core send, in one renderer and in every palette of the host.
+// Arguments: { url, plan, findings, vue, palettes }.
+import { answer, browse, openCanvas } from "./lib.mjs";
+
+const { url, plan, findings, vue, palettes } = JSON.parse(process.argv[2]);
+
+/** In the page: contrast of every text and of every curve with what lies behind it. */
+function contrasts() {
+  const probe = document.createElement("canvas").getContext("2d", { willReadFrequently: true });
+  const pixels = (colour) => { probe.clearRect(0, 0, 1, 1); probe.fillStyle = colour; probe.fillRect(0, 0, 1, 1); return [...probe.getImageData(0, 0, 1, 1).data].map((v) => v / 255); };
+  const channel = (v) => (v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4);
+  const light = ([r, g, b]) => 0.2126 * channel(r) + 0.7152 * channel(g) + 0.0722 * channel(b);
+  const over = (top, below) => top.slice(0, 3).map((v, i) => v * top[3] + below[i] * (1 - top[3]));
+  const behind = (element) => {
+    const stack = [];
+    for (let e = element; e; e = e.parentElement) stack.push(pixels(getComputedStyle(e).backgroundColor));
+    return stack.reverse().reduce((below, top) => over(top, below), [0, 0, 0]);
+  };
+  const ratio = (a, b) => { const [x, y] = [light(a), light(b)].sort((p, q) => q - p); return (x + 0.05) / (y + 0.05); };
+  const found = { text: {}, lines: {} };
+  for (const panel of document.querySelectorAll(".ltx2-panel")) {
+    for (const e of panel.querySelectorAll("p, b, li, button:not(:disabled), figcaption, span")) {
+      if (!e.textContent.trim() || !e.offsetParent) continue;
+      const name = `${panel.className} ${e.tagName} ${e.className}`;
+      const below = behind(e);
+      found.text[name] = Math.min(found.text[name] ?? 99, ratio(over(pixels(getComputedStyle(e).color), below), below));
+    }
+  }
+  for (const swatch of document.querySelectorAll(".ltx2-train .ltx2-swatch")) {
+    const panel = swatch.closest(".ltx2-panel");
+    found.lines[swatch.parentElement.textContent] = ratio(pixels(getComputedStyle(swatch).backgroundColor), behind(panel));
+  }
+  return found;
+}
+
+await browse(async (browser) => {
+  const page = await openCanvas(browser, url, { settings: { "Comfy.VueNodes.Enabled": vue } });
+  await page.evaluate(() => {
+    window.app.graph.clear();
+    const make = (type, x) => { const node = window.LiteGraph.createNode(type); node.pos = [x, 80]; window.app.graph.add(node); return node; };
+    const memory = make("LTX2MemorySettings", 40), train = make("LTX2TrainLoRA", 460);
+    memory.connect(0, train, train.inputs.findIndex((i) => i.name === "memory"));
+    train.widgets.find((w) => w.name === "name").value = "planned";
+    window.app.canvas.ds.scale = 1;
+    window.app.canvas.ds.offset = [40, 20];
+  });
+  await page.waitForTimeout(1200);
+  await page.evaluate(async ([plan, findings]) => {
+    const { api } = await import("/scripts/api.js");
+    const send = (name, detail) => api.dispatchEvent(new CustomEvent(name, { detail }));
+    send("ltx2.plan", { run: "planned", node: "2", ...plan });
+    send("ltx2.run", { run: "planned", state: "paused" });
+    send("ltx2.message", { run: "planned", node: "2", text: "A warning.", level: "warning" });
+    window.app.graph.nodes.find((n) => n.type === "LTX2MemorySettings").onExecuted({ findings });
+  }, [plan, findings]);
+  await page.waitForTimeout(600);
+  const found = await page.evaluate(() => ({
+    bar: document.querySelector(".ltx2-bar")?.getAttribute("aria-label"),
+    widths: Object.fromEntries([...document.querySelectorAll(".ltx2-bar .ltx2-part")].map((e) => [e.className.split("ltx2-part-")[1], e.getBoundingClientRect().width])),
+    findings: [...document.querySelectorAll(".ltx2-findings li")].map((e) => [e.className, e.textContent]),
+  }));
+  await page.evaluate(() => document.querySelectorAll(".ltx2-button").forEach((b) => (b.disabled = false)));
+  found.palettes = {};
+  for (const palette of palettes) {
+    await page.evaluate((name) => window.app.extensionManager.setting.set("Comfy.ColorPalette", name), palette);
+    await page.waitForTimeout(700);
+    found.palettes[palette] = await page.evaluate(contrasts);
+  }
+  await page.evaluate(() => window.app.extensionManager.setting.set("Comfy.ColorPalette", "dark"));
+  found.complaints = page.complaints;
+  answer(found);
+});
