@@ -13,6 +13,15 @@ _GEMMA_MODEL = {
     "name": TEXT_ENCODER, "url": f"{_HUB}/Comfy-Org/ltx-2/resolve/main/split_files/text_encoders/{TEXT_ENCODER}", "directory": "text_encoders",
 }  # fmt: skip
 
+UPSCALER = "ltx-2-spatial-upscaler-x2-1.0.safetensors"
+_UPSCALER_MODEL = {"name": UPSCALER, "url": f"{_HUB}/Lightricks/LTX-2/resolve/main/{UPSCALER}", "directory": "latent_upscale_models"}
+
+
+def _published(name: str) -> dict[str, str]:
+    """The model entry of an adapter that Lightricks published."""
+    file = f"{name.lower()}.safetensors"
+    return {"name": file, "url": f"{_HUB}/Lightricks/{name}/resolve/main/{file}", "directory": "loras"}
+
 
 def _loaders(graph: Graph) -> tuple[Node, Node]:
     return (
@@ -82,4 +91,45 @@ def sound_to_video() -> Graph:
     return _sampling("sound_to_video", note, "LTX2SampleS2V", audio=(("LoadAudio",), {"audio": "example.wav"}))
 
 
-GRAPHS = (first_lora, text_to_video, image_to_video, sound_to_video)
+def two_stages() -> Graph:
+    graph = Graph(
+        "two_stages",
+        "## Two stages with your LoRA\nThe clip is made at half the size with your LoRA, its latents are enlarged, and a short second denoise with the distilled\n"
+        "adapter brings back fine detail. Choose the size of the result at *Sample Settings*: multiples of 64.",
+    )
+    checkpoint, gemma = _loaders(graph)
+    settings = graph.add("LTX2SampleSettings", width=1280, height=704, frames=121)
+    half = graph.add("LTX2HalfSize", settings=settings.out())
+    mine = graph.add("LTX2LoadAdapter", adapter=f"{LORA}.safetensors", title="Your LoRA")
+    distilled = graph.add("LTX2LoadAdapter", published="Distilled", models=(_published("LTX-2-19b-distilled-lora-384"),), title="Distilled adapter")
+    upscaler = graph.add("LTX2LoadUpscaler", upscaler=UPSCALER, models=(_UPSCALER_MODEL,))
+    first = graph.add("LTX2ApplyAdapters", checkpoint=checkpoint.out(), adapter_1=mine.out(), title="First stage")
+    second = graph.add("LTX2ApplyAdapters", checkpoint=first.out(), adapter_1=distilled.out(), strength_1=0.8, title="Second stage")
+    prompts = _prompts(graph, checkpoint.out(), gemma.out())
+    small = graph.add("LTX2Sample", checkpoint=first.out(), settings=half.out(), **prompts)
+    large = graph.add("LTX2UpscaleLatents", checkpoint=checkpoint.out(), upscaler=upscaler.out(), latents=small.out())
+    fine = graph.add("LTX2RefineLatents", checkpoint=second.out(), latents=large.out(), positive=prompts["positive"])
+    _show(graph, checkpoint.out(), fine.out(), "two_stages")
+    return graph
+
+
+def reference_video() -> Graph:
+    graph = Graph(
+        "reference_video",
+        "## A video that follows another one\nEdges of your video steer the new one (IC-LoRA). The prompt says what is to be seen. Your video must have at least as many\n"
+        "frames as *Sample Settings* ask for. For depth or poses choose another adapter and wire frames of that kind.",
+    )
+    checkpoint, gemma = _loaders(graph)
+    settings = graph.add("LTX2SampleSettings", width=768, height=512, frames=121)
+    control = graph.add("LTX2LoadAdapter", published="IC-LoRA Canny Control", models=(_published("LTX-2-19b-IC-LoRA-Canny-Control"),))
+    applied = graph.add("LTX2ApplyAdapters", checkpoint=checkpoint.out(), adapter_1=control.out(), settings=settings.out())
+    video = graph.add("LoadVideo", file="example.mp4")
+    parts = graph.add("GetVideoComponents", video=video.out())
+    edges = graph.add("Canny", image=parts.out(), low_threshold=0.2, high_threshold=0.5)
+    prompts = _prompts(graph, checkpoint.out(), gemma.out())
+    latents = graph.add("LTX2SampleReference", checkpoint=applied.out(), settings=applied.out(1), **prompts, reference=edges.out())
+    _show(graph, checkpoint.out(), latents.out(), "reference_video")
+    return graph
+
+
+GRAPHS = (first_lora, text_to_video, image_to_video, sound_to_video, two_stages, reference_video)

@@ -2,10 +2,11 @@
 
 import pytest
 import torch
-from comfy_host import SMALL, error_of
+from comfy_host import SMALL, error_of, shipped
 from safetensors.torch import load_file
 
 from ltx2core.checkpoint.adapter import Adapter, save_adapter
+from ltx2core.demo_clips import write_demo_clips
 from ltx2core.media.probe import probe
 from ltx2core.tiny_upscaler import write_tiny_upscaler
 
@@ -109,6 +110,18 @@ def test_reference_then_two_stages_to_a_file(comfy, files):
 
 def failed(comfy, graph):
     return error_of(comfy.wait(comfy.submit(graph)))
+
+
+@pytest.mark.parametrize(("name", "size"), [("two_stages", (128, 64)), ("reference_video", (128, 64))])
+def test_shipped_workflows(comfy, files, name, size):
+    """Sides of two stages and of this reference are multiples of 64, so 96 rows become 64."""
+    save_adapter(comfy.base / "models" / "loras" / "my_first_lora.safetensors", adapter(4))
+    film = write_demo_clips(comfy.base / "reference", seed=3, count=1)[0]
+    (comfy.base / "input" / "example.mp4").write_bytes(film.read_bytes())
+    comfy.run(shipped(name, LTX2SampleSettings={**SMALL, "steps": 1}))
+    (video,) = (comfy.base / "output" / "ltx2").glob(f"{name}_*.mp4")
+    info = probe(video)
+    assert (info.width, info.height, info.frames, info.has_audio) == (*size, 17, True)
 
 
 def test_half_size_for_the_first_stage(comfy, files):
