@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from comfy_api.latest import io
 
-from ..ltx2core.sample.modes import image_to_video, sound_to_video, text_to_video
+from ..ltx2core.sample.given import SOUND_FITS, Given
+from ..ltx2core.sample.modes import image_to_video, make, text_to_video
 from ..ltx2core.sample.settings import SAMPLERS, SampleSettings
 from ..ltx2core.sample.sigmas import SCHEDULES
 from .base import ADVANCED, CATEGORY, CheckpointWire, ConditioningWire, LatentsWire, running
@@ -80,15 +81,19 @@ class LTX2SampleS2V(io.ComfyNode):
         return io.Schema(
             node_id="LTX2SampleS2V", display_name="LTX-2 Sound to Video", category=f"{CATEGORY}/sample",
             description="Makes video for a sound. The sound stays as it is and is the result's own.",
-            inputs=_inputs(io.Audio.Input("audio", tooltip="The sound; its first frames / frame_rate seconds are used.")),
+            inputs=[
+                *_inputs(io.Audio.Input("audio", tooltip="The sound; its first frames / frame_rate seconds are used.")),
+                io.Combo.Input("sound_fit", options=list(SOUND_FITS), default="fit_sound", extra_dict=ADVANCED, tooltip="For an audio that is not as long as the clip: fit_sound cuts it or adds silence, fit_video makes the clip as long as the sound, refuse stops with a message."),
+            ],
             outputs=_OUTPUT,
         )  # fmt: skip
 
     @classmethod
-    def execute(cls, checkpoint, positive, audio, negative=None, **values) -> io.NodeOutput:
+    def execute(cls, checkpoint, positive, audio, negative=None, sound_fit: str = "fit_sound", **values) -> io.NodeOutput:
         with running() as host:
             services = {"residency": host.residency, "reporter": host.reporter, "stop": host.stop}
-            return io.NodeOutput(sound_to_video(checkpoint, _settings(values), from_audio(audio), positive, negative, **services))
+            given = Given(sound=from_audio(audio), sound_fit=sound_fit)
+            return io.NodeOutput(make(checkpoint, _settings(values), positive, negative, given, **services))
 
 
 NODES = [LTX2SampleT2V, LTX2SampleI2V, LTX2SampleS2V]

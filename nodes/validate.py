@@ -9,6 +9,7 @@ from comfy_api.latest import io
 from ..ltx2core.cache.store import Store
 from ..ltx2core.errors import LTX2Error
 from ..ltx2core.media.write import CODECS
+from ..ltx2core.sample.given import SOUND_FITS
 from ..ltx2core.sample.plan import DATASET_MODES, Column, Plan, columns_of, dataset_negative, dataset_rows, library_rows, slug
 from ..ltx2core.sample.prompts import built_in, encode_library, parse_library, read_library
 from ..ltx2core.sample.reference import Reference
@@ -117,6 +118,7 @@ class LTX2Validate(io.ComfyNode):
                 io.Int.Input("clips", default=4, min=1, max=1000, tooltip="How many clips of the dataset."),
                 io.Boolean.Input("scores", default=False, tooltip="Measures loudness (LUFS) and motion of every clip, into cells.csv."),
                 io.String.Input("similarity_model", default="", extra_dict=ADVANCED, tooltip="Folder of a CLIP or DINOv2 model on this machine: with scores on, also the likeness of every clip to the dataset's original."),
+                io.Combo.Input("sound_fit", options=list(SOUND_FITS), default="fit_sound", extra_dict=ADVANCED, tooltip="For an audio that is not as long as the clips: fit_sound cuts it or adds silence, fit_video makes the clips as long as the sound, refuse stops with a message."),
             ],
             outputs=[
                 io.Video.Output("grid", tooltip="All clips in one labelled video."),
@@ -145,14 +147,14 @@ def _strengths(text: str) -> list[float]:
         raise LTX2Error(f"strengths is {text!r}; write numbers with commas between them, for example 0.5, 0.8, 1.") from error
 
 
-def _plan(settings, seeds: str, strengths: str, codec: str, reporter, *, prompts=None, cache=None, columns=(), dataset_mode=DATASET_MODES[0], clips: int = 4, reference=None, **wires) -> Plan:
+def _plan(settings, seeds: str, strengths: str, codec: str, reporter, *, prompts=None, cache=None, columns=(), dataset_mode=DATASET_MODES[0], clips: int = 4, reference=None, sound_fit: str = SOUND_FITS[0], **wires) -> Plan:
     adapters = [w for i in range(1, _SLOTS + 1) if (w := wires.pop(f"adapter_{i}", None)) is not None]
     if prompts is None and cache is None:
         raise LTX2Error("Validate has neither prompts nor a dataset; wire Prompt Library, or Cache Dataset.")
     settings, messages = settings.snapped()
     for text in messages:
         reporter.message(text, "warning")
-    rows = () if prompts is None else library_rows(prompts, settings, given_of(sound_fit="fit_sound", **wires), None if reference is None else Reference(from_images(reference)))
+    rows = () if prompts is None else library_rows(prompts, settings, given_of(sound_fit=sound_fit, **wires), None if reference is None else Reference(from_images(reference)))
     if cache is not None:
         rows += dataset_rows(cache, clips, dataset_mode, settings)
     negative = dataset_negative(cache) if prompts is None else prompts.negative
