@@ -18,24 +18,39 @@ from ..text.source import TextEncoderSource
 from .dataset import CachedClip, DatasetCache
 from .digests import Ledger
 from .keys import latents_key
-from .latents import cache_latents
+from .latents import KeyOf, cache_latents
 from .store import Store
 from .text import cache_prompts
 
 
-def _keyed(clips: tuple[Clip, ...], checkpoint: Checkpoint, dtype: torch.dtype, ledger: Ledger) -> list[tuple[str, Clip]]:
+def _namer(checkpoint: Checkpoint, dtype: torch.dtype, ledger: Ledger) -> KeyOf:
+    """Gives a clip's key by what its files hold now; LTX2Error where they can't be read any more."""
     vae = f"{checkpoint.fingerprint('video_vae')}:{dtype}"
     audio_vae = checkpoint.fingerprint("audio_vae")
 
     def key(c: Clip) -> str:
-        digest, *others = (ledger.digest(path) for path in source_files(c))
+        try:
+            digest, *others = (ledger.digest(path) for path in source_files(c))
+        except OSError as error:
+            raise LTX2Error(f"{Path(c.path).name} cannot be read any more ({error.strerror}); check the file and cache again.") from error
         facts = reading_facts(c) | ({"sound": others} if others else {})
         return latents_key(
             digest, checkpoint.family.name, vae, audio_vae if c.has_audio else None,
             c.bucket.width, c.bucket.height, c.bucket.frames, c.start, c.frame_rate, **facts,
         )  # fmt: skip
 
-    return [(key(c), c) for c in clips]
+    return key
+
+
+def _keyed(clips: tuple[Clip, ...], key_of: KeyOf) -> tuple[list[tuple[str, Clip]], dict[str, str]]:
+    """(key, clip) of every clip, and the files that have gone since the folder was scanned, with the reason."""
+    keyed, gone = [], {}
+    for clip in clips:
+        try:
+            keyed.append((key_of(clip), clip))
+        except LTX2Error as error:
+            gone[clip.path] = str(error)
+    return keyed, gone
 
 
 def _record(key: str, clip: Clip, text: Mapping[str, str], repeats: int) -> CachedClip:
@@ -73,13 +88,16 @@ def build_cache(
     with Ledger(directory) as ledger:
         store = Store(directory, ledger)
         text = cache_prompts([*dict.fromkeys(("", *(c.caption for c in index.clips)))], checkpoint, text_encoder, store, **services, world=world)
-        clips = told(world, lambda: _keyed(index.clips, checkpoint, dtype, ledger))
+        key_of = _namer(checkpoint, dtype, ledger)
+        clips, gone = told(world, lambda: _keyed(index.clips, key_of))
         missing = told(world, lambda: {key: clip for key, clip in clips if not store.sound("latents", key)})
-        failed = cache_latents(missing, checkpoint, store, dtype=dtype, **services, world=world)
+        failed = cache_latents(missing, checkpoint, store, key_of=key_of, dtype=dtype, **services, world=world)
     records = tuple(_record(key, clip, text, index.spec.repeats) for key, clip in clips if key not in failed)
     if not records:
-        raise LTX2Error(f"None of the {len(clips)} clips in {index.spec.folder} could be read: {next(iter(failed.values()))}")
-    messages = (*index.messages, *(f"{missing[key].path}: {reason}" for key, reason in failed.items()))
+        raise LTX2Error(f"None of the {len(index.clips)} clips in {index.spec.folder} could be read: {next(iter([*failed.values(), *gone.values()]))}")
+    for reason in gone.values():
+        reporter.message(reason, "warning")
+    messages = (*index.messages, *(f"{missing[key].path}: {reason}" for key, reason in failed.items()), *gone.values())
     encoded = len(missing) - len(failed)
     reporter.message(f"{len(records)} clips are cached in {directory}: {encoded} encoded now, {len(records) - encoded} read.")
     cache = DatasetCache(directory, checkpoint.family.name, records, text[""], messages)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import sqlite3
 from pathlib import Path
 from types import TracebackType
+
+from ..databases import open_memory
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS source (path TEXT PRIMARY KEY, size INTEGER, mtime INTEGER, digest TEXT);
@@ -25,9 +26,7 @@ class Ledger:
     """
 
     def __init__(self, root: Path):
-        root.mkdir(parents=True, exist_ok=True)
-        self._db = sqlite3.connect(root / "ledger.sqlite3", timeout=60)
-        self._db.executescript(_SCHEMA)
+        self._db = open_memory(root / "ledger.sqlite3", _SCHEMA)
 
     def __enter__(self) -> Ledger:
         return self

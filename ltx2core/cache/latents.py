@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +22,8 @@ from ..models.vae_memory import usual_memory
 from ..models.video import encode_video, encode_working_bytes
 from ..protocols import Interrupted, Progress, Reporter, Residency, StopSignal
 from .store import Store
+
+KeyOf = Callable[[Clip], str]
 
 _VIDEO_CHANNELS = 128  # of every LTX-2 video latent
 
@@ -63,6 +65,7 @@ def cache_latents(
     checkpoint: Checkpoint,
     store: Store,
     *,
+    key_of: KeyOf,
     dtype: torch.dtype,
     residency: Residency,
     reporter: Reporter,
@@ -71,6 +74,9 @@ def cache_latents(
 ) -> dict[str, str]:
     """Encode the clips of ``missing`` (key -> clip), each process of ``world`` its share. Returns key -> reason for clips that could not be read.
 
+    Args:
+        key_of: a clip's key by what its files hold now; one that changed while it was read is not kept.
+
     Raises:
         Interrupted: a person asked to stop; every finished clip is kept.
     """
@@ -78,11 +84,11 @@ def cache_latents(
     with agreed(world):
         mine = share(missing, world)
         if mine:
-            _encode_all(mine, failed, checkpoint, store, dtype, residency, reporter, stop)
+            _encode_all(mine, failed, checkpoint, store, key_of, dtype, residency, reporter, stop)
     return {key: reason for part in world.gather(failed) for key, reason in part.items()}
 
 
-def _encode_all(missing: Mapping[str, Clip], failed: dict[str, str], checkpoint: Checkpoint, store: Store, dtype: torch.dtype, residency: Residency,
+def _encode_all(missing: Mapping[str, Clip], failed: dict[str, str], checkpoint: Checkpoint, store: Store, key_of: KeyOf, dtype: torch.dtype, residency: Residency,
                 reporter: Reporter, stop: StopSignal) -> None:  # fmt: skip
     sound = any(clip.has_audio for clip in missing.values())
     boxes = [clip.bucket for clip in missing.values() if clip.has_video]
@@ -101,6 +107,8 @@ def _encode_all(missing: Mapping[str, Clip], failed: dict[str, str], checkpoint:
                 raise Interrupted(f"Stopped after {done} of {len(missing)} clips; queue again and it goes on from there.")
             try:
                 tensors = encode_clip(clip, encoders, residency.device)
+                if key_of(clip) != key:
+                    raise LTX2Error(f"{Path(clip.path).name} changed while it was cached; cache again when it is complete.")
             except LTX2Error as error:
                 failed[key] = str(error)
                 reporter.message(f"{Path(clip.path).name} is left out: {error}", "warning")

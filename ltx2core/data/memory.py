@@ -11,12 +11,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
 
+from ..databases import open_memory
 from ..errors import LTX2Error
 from ..media.probe import MediaInfo, probe
 
 # Raised when probing finds other things in the same file.
 _VERSION = 2
-_SCHEMA = "CREATE TABLE IF NOT EXISTS probed (path TEXT, what TEXT, state TEXT, found TEXT, PRIMARY KEY (path, what))"
+_SCHEMA = "CREATE TABLE IF NOT EXISTS probed (path TEXT, what TEXT, state TEXT, found TEXT, PRIMARY KEY (path, what));"
 _THREADS = max(1, min(4, os.cpu_count() or 1))
 _AT_ONCE = 256  # files between two writes
 
@@ -44,11 +45,10 @@ class ScanMemory:
     """A small SQLite file; without a path nothing is remembered. Several processes may use it at once."""
 
     def __init__(self, path: Path | None = None):
-        if path is not None:
-            path.parent.mkdir(parents=True, exist_ok=True)
         self._keep = path is not None
-        self._db = sqlite3.connect(path if path is not None else ":memory:", timeout=60)
-        self._db.execute(_SCHEMA)
+        self._db = sqlite3.connect(":memory:") if path is None else open_memory(path, _SCHEMA)
+        if path is None:
+            self._db.execute(_SCHEMA)
 
     def __enter__(self) -> ScanMemory:
         return self

@@ -122,7 +122,7 @@ def _messages(spec: DatasetSpec, planned: Plan, look: _Look, clips: list[Clip], 
         messages.append(f"{len(silent)} clips without sound are trained as silence (allow_zero_audio): {listed(silent)}.")
     hdr = sorted(p.name for p, found in look.found.items() if found.info is not None and found.info.hdr)
     if hdr:
-        messages.append(f"{len(hdr)} clips are HDR and are tone mapped to a plain screen's brightness: {listed(hdr)}.")
+        messages.append(f"HDR is tone mapped to a plain screen's brightness: {listed(hdr)}.")
     if len(clips) < total:
         messages.append(f"{len(clips)} of {total} samples are taken (max_samples).")
     return messages

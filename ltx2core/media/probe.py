@@ -20,6 +20,8 @@ VIDEO_SUFFIXES = (".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v", ".mpg", ".mpe
 AUDIO_SUFFIXES = (".wav", ".flac", ".mp3", ".ogg", ".opus", ".m4a", ".aac")
 
 _GUESSING = ("mpeg",)  # containers whose length ffmpeg guesses from few time stamps
+_LEAST_BYTES = 16  # a second of even a black, silent film
+_LONGEST = 48 * 3600.0  # seconds of one file
 _TIMEOUT = 60.0  # seconds for opening, and for one read: a dead network drive ends in an error, not in waiting
 
 
@@ -60,7 +62,7 @@ def opened(path: str | os.PathLike) -> Iterator[av.container.InputContainer]:
         # An absolute name can't be taken for a protocol such as "concat:".
         with av.open(str(path.absolute()), metadata_errors="replace", timeout=_TIMEOUT) as container:
             yield container
-    except (av.FFmpegError, ValueError, IndexError, OverflowError) as error:
+    except (av.FFmpegError, OSError, ValueError, IndexError, OverflowError) as error:
         raise LTX2Error(f"{path.name} cannot be read ({_short(error)}); re-encode it, or take it out of the folder.") from error
 
 
@@ -96,11 +98,17 @@ def rotation(stream: av.VideoStream, frame: av.VideoFrame | None = None) -> int:
 
 
 def _seconds(path: Path, container: av.container.InputContainer, stream: av.stream.Stream) -> float:
-    if container.format.name in _GUESSING:
-        return _measured(path, stream.index)
+    said = 0.0
     if stream.duration is not None and stream.time_base is not None:
-        return float(stream.duration * stream.time_base)
-    return container.duration / av.time_base if container.duration else _measured(path, stream.index)
+        said = float(stream.duration * stream.time_base)
+    elif container.duration:
+        said = container.duration / av.time_base
+    # A broken header may say any length; a film of so few bytes is quickly counted through.
+    if container.format.name in _GUESSING or not 0 < said <= container.size / _LEAST_BYTES:
+        said = _measured(path, stream.index)
+    if said > _LONGEST:
+        raise LTX2Error(f"{path.name} says that it lasts {said / 3600:.0f} hours, so its header is broken or it is too long; re-encode it, or cut it into parts.")
+    return said
 
 
 def _measured(path: Path, index: int) -> float:
