@@ -141,7 +141,7 @@ def decode_video(
     if len(chosen) < num_frames:
         raise LTX2Error(
             f"{path.name} gives {len(chosen)} frames at {frame_rate:g} frames a second from {start:g} s, but {num_frames} are needed; "
-            "use fewer frames or a longer clip."
+            "it is too short or breaks off: use fewer frames, or another file."
         )
     if len({p.shape for p in chosen}) > 1:
         raise LTX2Error(f"{path.name} changes its picture size while it plays; re-encode it at one size.")

@@ -1,6 +1,6 @@
 """Every fault that a folder can have, made; and a table of what a person sees of each.
 
-``python tests/data/faults.py`` prints the table of docs/datasets.md, made by scanning and reading each.
+``python tests/data/faults.py`` prints the table, made by scanning and reading each; ``--write docs/datasets.md`` puts it there.
 """
 
 from __future__ import annotations
@@ -258,5 +258,26 @@ def table(outcomes: dict[str, dict]) -> str:
     return "\n".join(["| fault | the clip is | what the person sees |", "|---|---|---|", *rows])
 
 
-if __name__ == "__main__":
+_BEGIN, _END = "<!-- faults: made by tests/data/faults.py -->", "<!-- end of faults -->"
+_HEADING = """## Faults in a folder, and what you see
+
+A folder is scanned as it is: every file that cannot be used is named once, with the reason and what to do, and the rest is trained.
+Nothing is deleted or changed. Each row was made by building that file and scanning and reading the folder.
+"""
+
+
+def write_section(document: Path) -> None:
+    """Put the table between its marks in ``document``, or at the end where there are none."""
+    text = document.read_text(encoding="utf-8") if document.is_file() else "# Datasets\n"
+    section = f"{_BEGIN}\n{table(all_outcomes())}\n{_END}"
+    if _BEGIN in text:
+        text = text[: text.index(_BEGIN)] + section + text[text.index(_END) + len(_END) :]
+    else:
+        text = f"{text.rstrip()}\n\n{_HEADING}\n{section}\n"
+    document.write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__" and "--write" in sys.argv:
+    write_section(Path(sys.argv[-1]))
+elif __name__ == "__main__":
     print(json.dumps(all_outcomes()) if "--json" in sys.argv else table(all_outcomes()))
