@@ -2,22 +2,13 @@
 
 from __future__ import annotations
 
-import re
-
-import numpy as np
-import torch
 from comfy_api.latest import io
 
-from ..ltx2core.checkpoint.adapter import save_adapter
-from ..ltx2core.errors import LTX2Error
-from ..ltx2core.memory.training import train_lora
-from ..ltx2core.train.loss_plot import draw_losses
-from ..ltx2core.train.settings import ADAPTER_KINDS, OPTIMIZERS, SCHEDULES, TARGET_PRESETS, LoRASettings, RunConfig, TrainSettings
+from ..ltx2core.train.settings import ADAPTER_KINDS, OPTIMIZERS, SCHEDULES, TARGET_PRESETS, LoRASettings, TrainSettings
 from .adapters import WeightedAdapter
-from .base import ADVANCED, CATEGORY, AdapterWire, CacheWire, CheckpointWire, LoRASettingsWire, MemoryWire, TrainSettingsWire, running
+from .base import ADVANCED, CATEGORY, AdapterWire, CacheWire, CheckpointWire, LoRASettingsWire, MemoryWire, PreviewsWire, TrainSettingsWire
 from .train_methods import NODES as METHODS
-
-_NAME = re.compile(r"[\w .\-]+(/[\w .\-]+)*")
+from .training import is_name, train_run
 
 
 class LTX2LoRASettings(io.ComfyNode):
@@ -75,6 +66,8 @@ class LTX2TrainSettings(io.ComfyNode):
                 io.Int.Input("keep_checkpoints", default=3, min=1, max=1000, extra_dict=ADVANCED, tooltip="How many of the newest states are kept on disk."),
                 io.Int.Input("validation_clips", default=4, min=0, max=1000, extra_dict=ADVANCED, tooltip="Clips in the validation loss; 0 switches it off. Held-out ones when a validation cache is wired, else the first of the training set."),
                 io.Float.Input("weight_decay", default=0.01, min=0.0, max=1.0, step=0.001, extra_dict=ADVANCED, tooltip="Pulls trained weights towards 0. 0.01 is usual."),
+                io.Int.Input("keep_every", default=0, min=0, max=1_000_000, optional=True, extra_dict=ADVANCED, tooltip="States at multiples of so many steps are kept for good, beside the newest ones. 0 for none."),
+                io.String.Input("resume", default="auto", optional=True, extra_dict=ADVANCED, tooltip="auto goes on where the run of this name is. new begins again and sets the states there aside. A path of a state-....safetensors, or of a run's folder, begins from there."),
             ],
             outputs=[TrainSettingsWire.Output("settings", tooltip="For Train LoRA.")],
         )  # fmt: skip
@@ -104,6 +97,7 @@ class LTX2TrainLoRA(io.ComfyNode):
                 MemoryWire.Input("memory", optional=True, tooltip="Where the base model lies, from Memory Settings. Without it the fastest way that fits the card is chosen and said."),
                 CacheWire.Input("references", optional=True, tooltip="Reference videos (IC-LoRA), cached from a folder whose files have the clips' names. The LoRA learns to make each clip from its reference."),
                 CacheWire.Input("regularisation", optional=True, tooltip="Clips that the LoRA shall leave as the base makes them, so that it does not forget. Their own pixels only set the scene."),
+                PreviewsWire.Input("previews", optional=True, tooltip="Films to make on the way, from Training Preview. They lie in the run's folder and change nothing in the training."),
             ],
             outputs=[
                 AdapterWire.Output("adapter", tooltip="The trained LoRA, for Apply Adapters."),
@@ -118,42 +112,22 @@ class LTX2TrainLoRA(io.ComfyNode):
         from .host.context import host
         from .host.partial import partial_mark
 
-        return partial_mark(host().paths.runs_dir() / name) if name and _is_name(name) else ""
+        return partial_mark(host().paths.runs_dir() / name) if name and is_name(name) else ""
 
     @classmethod
-    def execute(cls, checkpoint, cache, lora, settings, name: str, validation=None, adapter=None, memory=None, references=None, regularisation=None) -> io.NodeOutput:
+    def execute(
+        cls, checkpoint, cache, lora, settings, name: str, validation=None, adapter=None, memory=None, references=None, regularisation=None, previews=None,
+    ) -> io.NodeOutput:  # fmt: skip
+        from .host.context import host
         from .host.partial import mark_partial
 
-        if not _is_name(name):
-            raise LTX2Error(f"The name {name!r} cannot be a file name; use letters, digits, spaces, dots, - and _, with / for a folder.")
-        with running() as host, host.training(name) as live:
-            result = train_lora(
-                checkpoint, RunConfig(lora, settings), cache, directory=host.paths.runs_dir() / name, name=name, residency=host.residency,
-                reporter=host.reporter, stop=host.stop, memory=memory, validation=validation, adapter=adapter.adapter if adapter is not None else None,
-                references=references, regularisation=regularisation, controls=live.controls,
-            )  # fmt: skip
-            if result.steps < settings.steps:
-                mark_partial(host.paths.runs_dir() / name, result.steps, settings.steps)
-            file = f"{name}.safetensors"
-            save_adapter(host.paths.loras_dir() / file, result.adapter)
-            picture = torch.from_numpy(np.array(draw_losses(result.history))).float()[None] / 255
-            return io.NodeOutput(WeightedAdapter(result.adapter), file, picture, ui={"text": [_summary(file, result)], "ltx2_run": [_record(file, result)]})
-
-
-def _is_name(name: str) -> bool:
-    return _NAME.fullmatch(name) is not None and ".." not in name
-
-
-def _record(file: str, result) -> dict:
-    """What a program that queued the graph wants to know."""
-    losses = [{"step": v.step, "video": v.video, "audio": v.audio} for v in result.validation]
-    return {"adapter": file, "steps": result.steps, "seconds": result.seconds, "peak_bytes": result.peak_bytes, "validation": losses}
-
-
-def _summary(file: str, result) -> str:
-    first, now = ((v.audio if v.video is None else v.video) for v in (result.validation[0], result.validation[-1])) if result.validation else (None, None)
-    last = f", validation loss {now:.4f} (at the start {first:.4f})" if now is not None else ""
-    return f"{file}: {result.steps} steps in {result.seconds:.0f} s{last}"
+        done = train_run(
+            checkpoint, cache, lora, settings, name, adapter=adapter, memory=memory, previews=previews,
+            validation=validation, references=references, regularisation=regularisation,
+        )  # fmt: skip
+        if done.result.steps < settings.steps:
+            mark_partial(host().paths.runs_dir() / name, done.result.steps, settings.steps)
+        return io.NodeOutput(WeightedAdapter(done.result.adapter), done.file, done.picture, ui=done.ui)
 
 
 NODES = [LTX2LoRASettings, LTX2TrainSettings, *METHODS, LTX2TrainLoRA]

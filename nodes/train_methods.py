@@ -13,6 +13,7 @@ from ..ltx2core.train.crepa import CrepaSettings
 from ..ltx2core.train.reflexflow import ReflexFlowSettings
 from ..ltx2core.train.rollout_settings import ORDERS, STRATEGIES, RolloutSettings
 from ..ltx2core.train.settings import LOSSES, TIMESTEP_KINDS, TimestepSettings
+from ..ltx2core.train.tracking_settings import TrackingSettings
 from ..ltx2core.train.tread import TreadRoute
 from .base import CATEGORY, TrainSettingsWire
 
@@ -190,4 +191,24 @@ class LTX2ScheduledSampling(io.ComfyNode):
         return io.NodeOutput(replace(settings, rollout=rollout, reflexflow=ReflexFlowSettings(exposure, anti_drift) if reflexflow else None))
 
 
-NODES = [LTX2ConditioningSettings, LTX2ObjectiveSettings, LTX2ScheduleSettings, LTX2Tread, LTX2Crepa, LTX2ScheduledSampling]
+class LTX2Tracking(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return _method(
+            "LTX2Tracking", "Trackers and Hub", "Who else is told of a run. Its losses are always in metrics.jsonl in the run's folder; nothing is sent anywhere unless it is asked for here.",
+            [
+                io.Boolean.Input("tensorboard", default=False, tooltip="Write losses for TensorBoard into the run's folder. It must be installed: pip install tensorboard."),
+                io.Boolean.Input("wandb", default=False, tooltip="Send losses and settings to Weights & Biases, with the login and environment of its own program. It must be installed: pip install wandb."),
+                io.String.Input("project", default="ltx2-studio", tooltip="Of wandb."),
+                io.String.Input("hub_model_id", default="", tooltip="owner/name of a Hugging Face repository that the finished LoRA is pushed to with a model card; log in with hf auth login first. Empty for never."),
+                io.Boolean.Input("hub_private", default=True, tooltip="Make that repository private, if it is new."),
+            ],
+        )  # fmt: skip
+
+    @classmethod
+    def execute(cls, settings, tensorboard, wandb, project, hub_model_id, hub_private) -> io.NodeOutput:
+        trackers = tuple(name for name, wanted in (("tensorboard", tensorboard), ("wandb", wandb)) if wanted)
+        return io.NodeOutput(replace(settings, tracking=TrackingSettings(trackers, project, hub_model_id.strip(), hub_private)))
+
+
+NODES = [LTX2ConditioningSettings, LTX2ObjectiveSettings, LTX2ScheduleSettings, LTX2Tread, LTX2Crepa, LTX2ScheduledSampling, LTX2Tracking]
