@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from comfy_api.latest import io
 
-from ..ltx2core.sample.given import Picture
 from ..ltx2core.sample.reference import Reference, reference_to_video
 from .base import CATEGORY, CheckpointWire, ConditioningWire, KeyframesWire, LatentsWire, SampleSettingsWire, running
 from .host.media import from_images
+from .modes import given_of
 
 
 class LTX2SampleReference(io.ComfyNode):
@@ -26,18 +26,18 @@ class LTX2SampleReference(io.ComfyNode):
                 io.Image.Input("reference", tooltip="All frames of the reference video, at the clip's frame rate and at least as many as the clip has. Fitted and cropped to the clip's shape."),
                 io.Image.Input("image", optional=True, tooltip="The first frame of the clip."),
                 KeyframesWire.Input("keyframes", optional=True, tooltip="Pictures at chosen frames, from Keyframe."),
+                io.Audio.Input("audio", optional=True, tooltip="A sound for which the video is made. It stays as it is and is the result's own."),
                 io.Float.Input("reference_strength", default=1.0, min=0.0, max=1.0, step=0.01, tooltip="1 shows the reference to the model as it is; less lets the model change it."),
             ],
             outputs=[LatentsWire.Output("latents", tooltip="For Decode, Upscale Latents, or To Native Latent.")],
         )  # fmt: skip
 
     @classmethod
-    def execute(cls, checkpoint, settings, positive, reference, reference_strength: float = 1.0, negative=None, image=None, keyframes=()) -> io.NodeOutput:
+    def execute(cls, checkpoint, settings, positive, reference, reference_strength: float = 1.0, negative=None, **wires) -> io.NodeOutput:
         with running() as host:
             services = {"residency": host.residency, "reporter": host.reporter, "stop": host.stop}
-            first = () if image is None else (Picture(from_images(image[:1])),)
             video = Reference(from_images(reference), reference_strength)
-            return io.NodeOutput(reference_to_video(checkpoint, settings, video, positive, negative, (*first, *(keyframes or ())), **services))
+            return io.NodeOutput(reference_to_video(checkpoint, settings, video, positive, negative, given_of(sound_fit="fit_sound", **wires), **services))
 
 
 NODES = [LTX2SampleReference]

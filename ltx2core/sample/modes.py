@@ -52,10 +52,17 @@ def make(models: Models, settings: SampleSettings, positive: TextFeatures, negat
         pictures = cover_frames(given.video[: settings.frames], (settings.width, settings.height))
         held = encode_pictures(models, pictures, settings, residency)
         return _run(models, settings, positive, negative, video_state(settings, noise, held=held), audio_state(audio_noise), pictures=pictures, **services)
+    states = given_states(models, settings, given, noise, audio_noise, reporter, residency)
+    return _run(models, settings, positive, negative, *states, sound=given.sound, **services)
+
+
+def given_states(
+    models: Models, settings: SampleSettings, given: Given, noise: Tensor, audio_noise: Tensor, reporter: Reporter, residency: Residency
+) -> tuple[State, State]:
+    """The first states of picture and sound, with what is given in its place; a whole video is not."""
     keyframes, sound_start = _keyframes(models, settings, given, reporter, residency)
     sound = given.sound_latents if given.sound is None else encode_sound(models, given.sound, settings, residency)
-    states = video_state(settings, noise, keyframes), audio_state(audio_noise, sound, sound_start)
-    return _run(models, settings, positive, negative, *states, sound=given.sound, **services)
+    return video_state(settings, noise, keyframes), audio_state(audio_noise, sound, sound_start)
 
 
 def _keyframes(

@@ -18,9 +18,10 @@ from ..models.latents import pack_video
 from ..protocols import Reporter, Residency, StopSignal
 from ..text.features import TextFeatures
 from ..train.reference import ReferenceScale, reference_coords
-from .conditions import Keyframe, State, audio_state, video_state
-from .given import Picture, check_strength, encode_pictures, latent_index
+from .conditions import State
+from .given import Given, encode_pictures, fitted
 from .loop import Latents, to_latents
+from .modes import given_states
 from .noise import make_noise
 from .run import run_states
 from .settings import SampleSettings
@@ -128,29 +129,27 @@ def reference_cells(settings: SampleSettings, scale: ReferenceScale) -> tuple[in
 
 
 def reference_to_video(
-    models: Models, settings: SampleSettings, reference: Reference, positive: TextFeatures, negative: TextFeatures | None = None,
-    pictures: Sequence[Picture] = (), *, residency: Residency, reporter: Reporter, stop: StopSignal,
+    models: Models, settings: SampleSettings, reference: Reference, positive: TextFeatures, negative: TextFeatures | None = None, given: Given = Given(),  # noqa: B008
+    *, residency: Residency, reporter: Reporter, stop: StopSignal,
 ) -> Latents:  # fmt: skip
-    """Video and sound that follow a reference, at the scale that the models' adapters say.
+    """Video and sound that follow a reference, at the scale that the models' adapters say, with whatever else is given.
 
     Raises:
-        LTX2Error: a reference shorter than the clip, adapters of different scales, an adapter that does not fit.
+        LTX2Error: a reference shorter than the clip, a whole video beside it, adapters of different scales or that do not fit.
         Interrupted: a person asked to stop.
     """
+    if given.video is not None:
+        raise LTX2Error("A whole video is given, so only its sound would be made; take the reference away, or the video.")
     scale = reference_scale(models.adapters)
     if not models.adapters:
         reporter.message("No adapter is applied; only an IC-LoRA knows what a reference video is for.", "warning")
-    settings, messages = fit_settings(settings, scale)
+    settings, messages = fit_settings(fitted(given, settings, reporter), scale)
     for text in messages:
         reporter.message(text, "warning")
     latents = encode_reference(models, reference, settings, scale, residency, reporter)
     noise, audio_noise = (n.to(residency.device) for n in make_noise(settings))
-    keyframes = tuple(
-        Keyframe(encode_pictures(models, p.image[:1], settings, residency), latent_index(p.frame, settings), check_strength(p.strength)) for p in pictures
-    )
-    video = video_state(settings, noise, keyframes)
+    video, audio = given_states(models, settings, given, noise, audio_noise, reporter, residency)
     video = with_reference(video, latents, reference_noise(settings, latents), settings.frame_rate, scale, reference.strength)
-    services = {"residency": residency, "reporter": reporter, "stop": stop}
-    video, audio = run_states(models, settings, positive, negative, video, audio_state(audio_noise), **services)
-    made = to_latents(settings, without_reference(video, reference_cells(settings, scale)), audio)
+    video, audio = run_states(models, settings, positive, negative, video, audio, residency=residency, reporter=reporter, stop=stop)
+    made = to_latents(settings, without_reference(video, reference_cells(settings, scale)), audio, given.sound)
     return replace(made, video=made.video.cpu(), audio=made.audio.cpu())

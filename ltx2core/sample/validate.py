@@ -145,7 +145,7 @@ def _make(models: Models, plan: Plan, cell: Cell, services: dict) -> Clip:
     negative = plan.negative.features() if any(g.needs_negative for g in settings.guidance()) else None
     models, positive = models.with_adapters(*adapters), row.prompt.features()
     if row.reference is not None and takes_reference(models.adapters):
-        return decode(reference_to_video(models, settings, row.reference, positive, negative, row.given.pictures, **services), models, **keep)[0]
+        return decode(reference_to_video(models, settings, row.reference, positive, negative, row.given, **services), models, **keep)[0]
     return decode(make(models, settings, positive, negative, row.given, **services), models, **keep)[0]
 
 

@@ -10,7 +10,8 @@ from ltx2core.models.forward import Modality, denoise
 from ltx2core.models.handle import Models
 from ltx2core.models.latents import pack_audio, pack_video, video_coords
 from ltx2core.sample.conditions import audio_state, video_state
-from ltx2core.sample.given import Picture, encode_pictures
+from ltx2core.media.audio import Waveform
+from ltx2core.sample.given import Given, Picture, encode_pictures, encode_sound
 from ltx2core.sample.modes import text_to_video
 from ltx2core.sample.noise import make_noise
 from ltx2core.sample.reference import (
@@ -97,12 +98,21 @@ def test_a_reference_is_seen_at_the_adapter_s_scale(models, services, prompt, me
 def test_the_reference_changes_the_clip_and_the_first_frame_is_kept(models, services, prompt):
     on = models.with_adapters((ic_lora({"reference_downscale_factor": "2"}), 1.0))
     picture = film(1, seed=5)
-    a, b = (reference_to_video(on, SETTINGS, Reference(film(17, seed=s)), prompt, pictures=(Picture(picture),), **services) for s in (1, 2))
+    a, b = (reference_to_video(on, SETTINGS, Reference(film(17, seed=s)), prompt, given=Given((Picture(picture),)), **services) for s in (1, 2))
     plain = text_to_video(on, SETTINGS, prompt, **services)
     assert a.video.shape == plain.video.shape == (1, 128, 3, 4, 4) and a.audio.shape == plain.audio.shape
     assert (a.video - b.video).abs().max() > 1e-2
     first = encode_pictures(models, picture, SETTINGS, services["residency"])
     assert torch.allclose(a.video[:, :, :1], first, atol=1e-5)
+
+
+def test_a_sound_that_is_given_beside_the_reference_is_held(models, services, prompt):
+    on = models.with_adapters((ic_lora({"reference_downscale_factor": "2"}), 1.0))
+    sound = Waveform(0.1 * torch.randn(2, 33600, generator=torch.Generator().manual_seed(4)), 48000)
+    made = reference_to_video(on, SETTINGS, Reference(film(17)), prompt, given=Given(sound=sound), **services)
+    assert torch.equal(made.audio, encode_sound(models, sound, SETTINGS, services["residency"])) and made.sound is sound
+    with pytest.raises(LTX2Error, match="take the reference away"):
+        reference_to_video(on, SETTINGS, Reference(film(17)), prompt, given=Given(video=film(17)), **services)
 
 
 def test_a_reference_of_strength_nought_is_noise_of_its_own_seed(models):
