@@ -132,4 +132,21 @@ def reference_video() -> Graph:
     return graph
 
 
-GRAPHS = (first_lora, text_to_video, image_to_video, sound_to_video, two_stages, reference_video)
+def validation() -> Graph:
+    graph = Graph(
+        "validation",
+        "## Is the LoRA good?\nEvery prompt with your LoRA and without it, side by side in one labelled video, and as single files in `output/ltx2_validation`.\n"
+        "Drop one of the files on the canvas to get this graph back. Cancel at any time: Run goes on at the first clip that is missing.",
+    )
+    checkpoint, gemma = _loaders(graph)
+    settings = graph.add("LTX2SampleSettings", width=768, height=512, frames=97)
+    prompts = graph.add("LTX2PromptLibrary", checkpoint=checkpoint.out(), text_encoder=gemma.out(), source="built-in", only="motion, face, speech, music")
+    adapter = graph.add("LTX2LoadAdapter", adapter=f"{LORA}.safetensors")
+    graph.add(
+        "LTX2Validate", checkpoint=checkpoint.out(), settings=settings.out(), prompts=prompts.out(), adapter_1=adapter.out(), name=LORA, seeds="1, 2",
+        strengths="0.7, 1", scores=True,
+    )  # fmt: skip
+    return graph
+
+
+GRAPHS = (first_lora, text_to_video, image_to_video, sound_to_video, two_stages, reference_video, validation)
