@@ -35,7 +35,7 @@ class _Adapter(nn.Module):
         return _Given.apply(self.values, gradients)
 
 
-def _summed(group: dist.ProcessGroup | None, bucket: dist.GradBucket) -> torch.futures.Future[Tensor]:
+def _summed(group, bucket):  # without types: DDP compares them with classes, and here they would be text
     """DDP's own hook takes the mean; the shares of the losses are of the global batch already."""
     return dist.all_reduce(bucket.buffer(), group=group, async_op=True).get_future().then(lambda done: done.value()[0])
 

@@ -80,8 +80,6 @@ def membership(device: str | None, log: str | None, stop_file: str | None) -> It
     console = ConsoleReporter(Path(log) if log else None)
     rank = int(os.environ["RANK"])
     reporter = OtherReporter(console, rank) if rank else console
-    if own.type == "cpu":
-        torch.set_num_threads(max(1, torch.get_num_threads() // int(os.environ["LOCAL_WORLD_SIZE"])))
     try:
         with joined(own) as world:
             yield reporter, {"residency": PlainResidency(own), "stop": StopFile(flag, path), "world": world}

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from ..distributed.split import with_shares
+from ..distributed.sums import GradientSum
 from ..distributed.world import ALONE, World
 from ..errors import LTX2Error
 from ..protocols import Progress, Reporter
@@ -57,7 +58,8 @@ class Session:
         if state is not None:
             self._restore(state)
         flat = [self.optimizer.flat()] + ([crepa.flat()] if crepa else [])
-        self._reducers = [world.reducer(*f) for f in flat]
+        with torch.no_grad():
+            self._gradients = [GradientSum(*f, world, run.train.global_batch > 0) for f in flat]
         self.sampler_state = self.sampler.state_dict()
         self.history = History.open(checkpoints.directory / "metrics.jsonl", self.step, written=world.rank == 0)
         self._unread: list[tuple[int, tuple[bool, bool], Tensor]] = []
@@ -143,6 +145,8 @@ class Session:
         sums = StepSums(self.device)
         for batch in with_shares(feed.step(), self.world) if train.global_batch else feed.step():
             sums.add(self.engine(self._inputs(batch)), batch)
+            for gradient in self._gradients:
+                gradient.add()
         means = sums.of_all(self.world) if train.global_batch else sums.means(train.accumulation)
         self._reduce()
         self.optimizer.set_rate(rate_at(train, self.step))
@@ -159,8 +163,8 @@ class Session:
 
     def _reduce(self) -> None:
         """The gradients of all processes together, and random numbers that are theirs alike: those of stochastic rounding."""
-        for reduce in self._reducers:
-            reduce()
+        for gradient in self._gradients:
+            gradient.finish()
         if self.world.size > 1:
             torch.manual_seed(derive(self.run.train.seed, "update", self.step))
 
