@@ -15,7 +15,7 @@ PACK = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(Path(__file__).resolve().parent), str(PACK / "tests" / "host")]
 
 from comfy_python import find_comfyui  # noqa: E402
-from help_pages import new_page, with_tables  # noqa: E402
+from help_pages import new_page, translated, with_tables  # noqa: E402
 from node_names import SEEN, changed_since, english, flat, in_order_of, marks, read, text  # noqa: E402
 from node_picture import draw  # noqa: E402
 from schema_rules import FROZEN, all_breaks, frozen_schemas, live_schemas  # noqa: E402
@@ -41,10 +41,23 @@ def write_pages(schemas: list[dict]) -> None:
             print(f"to write: the example in {page.relative_to(PACK).as_posix()}")
 
 
-def write_locales(schemas: list[dict], translated: bool) -> None:
+def write_translated_pages(schemas: list[dict]) -> None:
+    """After the locales; nodes that are not wholly translated wait."""
+    complete = english(schemas)
+    for language in LANGUAGES:
+        names = read(LOCALES / language / "nodeDefs.json")
+        for schema in schemas:
+            node = schema["node_id"]
+            if flat(complete[node]).keys() == flat(names.get(node, {})).keys():
+                page = (PAGES / f"{node}.md").read_text(encoding="utf-8")
+                _write(PAGES / node / f"{language}.md", translated(schema, names[node], language, page))
+
+
+def write_locales(schemas: list[dict], all_translated: bool) -> None:
     names = english(schemas)
-    if translated:
-        _write(SEEN, text(marks(names)))
+    if all_translated:
+        have = [flat(read(LOCALES / language / "nodeDefs.json")) for language in LANGUAGES]
+        _write(SEEN, text({key: mark for key, mark in marks(names).items() if all(key in tree for tree in have)}))
     for key in changed_since(names, read(SEEN)):
         print(f"to look at in every language, then run with --translated: {key}")
     _write(LOCALES / "en" / "nodeDefs.json", text(names))
@@ -69,7 +82,8 @@ def main() -> int:
     for schema in schemas:
         _write(FROZEN / f"{schema['node_id']}.json", text(schema))
     write_pages(schemas)
-    write_locales(schemas, translated="--translated" in sys.argv[1:])
+    write_locales(schemas, all_translated="--translated" in sys.argv[1:])
+    write_translated_pages(schemas)
     return 0
 
 

@@ -14,7 +14,7 @@ await browse(async (browser) => {
     const widgets = node.widgets.map((w) => ({ name: w.name, label: w.label ?? w.name, advanced: Boolean(w.advanced ?? w.options?.advanced), tooltip: w.tooltip }));
     return { title: node.title, widgets, inputs: node.inputs.map((i) => ({ name: i.name, label: i.localized_name ?? i.label ?? i.name })), outputs: node.outputs.map((o) => o.localized_name ?? o.name) };
   }, type);
-  await look(page, [type]);
+  await look(page, [type], 200); // room above for the toolbox
   await page.locator("[data-testid='info-button']").first().click({ timeout: 10000 });
   const help = page.locator(".node-help-content");
   await help.locator("table").first().waitFor({ timeout: 10000 });

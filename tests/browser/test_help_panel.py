@@ -19,9 +19,9 @@ def opened(comfy, visit):
 
 
 def test_the_help_panel_shows_the_page_with_its_picture(opened):
-    shown = opened["help"]
-    assert shown["heading"] == "LTX-2 Train Settings" and shown["pictures"] and min(shown["pictures"]) > 100
-    assert {"steps", "learning_rate", "weight_decay (advanced)", "settings"} <= set(shown["rows"])
+    shown, wanted = opened["help"], names("ja", "LTX2TrainSettings")
+    assert shown["heading"] == wanted["display_name"] and shown["pictures"] and min(shown["pictures"]) > 100
+    assert {f"{wanted['inputs'][name]['name']} {name}" for name in ("steps", "learning_rate")} <= set(shown["rows"])
     assert json.loads(shown["code"])["class_type"] == "LTX2TrainSettings"
     assert "made by docs/help" not in shown["text"] and opened["complaints"] == []
 

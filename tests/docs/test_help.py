@@ -6,7 +6,7 @@ import re
 import xml.etree.ElementTree as ET
 
 import pytest
-from help_pages import BEGIN, END, with_tables
+from help_pages import BEGIN, END, WORDS, translated, with_tables
 from node_picture import draw
 
 ROW = re.compile(r"^\| `([^`]+)`", re.MULTILINE)
@@ -108,3 +108,13 @@ def test_pictures_are_there_and_show_the_node(pages, schemas, pack):
         texts = {node.text for node in ET.fromstring(drawn).iter("{http://www.w3.org/2000/svg}text")}
         visible = [i["name"] for i in schema["inputs"] if not i["advanced"]]
         assert {schema["display_name"], *visible, *(o["name"] for o in schema["outputs"])} <= texts, name
+
+
+@pytest.mark.parametrize("language", sorted(WORDS))
+def test_pages_in_other_languages_are_made_of_the_translations(pages, schemas, pack, language):
+    names = json.loads((pack / "locales" / language / "nodeDefs.json").read_text(encoding="utf-8"))
+    for name, schema in schemas.items():
+        page = (pack / "js" / "docs" / name / f"{language}.md").read_text(encoding="utf-8")
+        assert page == translated(schema, names[name], language, pages[name]), f"run: python docs/help/make.py ({name})"
+        assert all(f"`{part['name']}`" in page for part in [*schema["inputs"], *schema["outputs"]])
+        assert EXAMPLE.findall(page) == EXAMPLE.findall(pages[name])
