@@ -36,11 +36,12 @@ def attend(q: Tensor, k: Tensor, v: Tensor, heads: Heads) -> Tensor:
 class Attended:
     """The same, able to give gradients once. ``out`` [B*N, H*D]."""
 
-    def __init__(self, q: Tensor, k: Tensor, v: Tensor, heads: Heads):
+    def __init__(self, q: Tensor, k: Tensor, v: Tensor, heads: Heads, found: tuple | None = None):
+        """``found``: what ``attend_for_later`` gave for the same inputs."""
         self._heads, self._inputs = heads, tuple(heads.split(t) for t in (q, k, v))
         self._cudnn = q.is_cuda and _cudnn_can(*self._inputs)
         if self._cudnn:
-            self._found = _aten._scaled_dot_product_cudnn_attention(*self._inputs, None, True, 0.0, False, False)
+            self._found = found or _cudnn(*self._inputs)
             result = self._found[0]
         else:
             self._inputs = tuple(t.detach().requires_grad_() for t in self._inputs)
@@ -61,6 +62,19 @@ class Attended:
             found = torch.autograd.grad(self._found[0], self._inputs, towards)
         self._found = self._inputs = ()
         return tuple(self._heads.join(t) for t in found)
+
+
+def attend_for_later(q: Tensor, k: Tensor, v: Tensor, heads: Heads) -> tuple[Tensor, tuple | None]:
+    """(result, what an ``Attended`` of the same inputs need not compute again; None where it must)."""
+    inputs = tuple(heads.split(t) for t in (q, k, v))
+    if not (q.is_cuda and _cudnn_can(*inputs)):
+        return attend(q, k, v, heads), None
+    found = _cudnn(*inputs)
+    return heads.join(found[0]), found
+
+
+def _cudnn(q: Tensor, k: Tensor, v: Tensor) -> tuple:
+    return _aten._scaled_dot_product_cudnn_attention(q, k, v, None, True, 0.0, False, False)
 
 
 def _cudnn_can(q: Tensor, k: Tensor, v: Tensor) -> bool:

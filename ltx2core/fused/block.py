@@ -14,7 +14,7 @@ from . import cross
 from .cross import Modulations
 from .lanes import Lanes
 from .modulation import Shared
-from .side import FeedForward, Own, SideSpec, feed_forward, feed_forward_again, feed_forward_backward, feed_forward_end, own_backward, own_forward
+from .side import FeedForward, Own, SideSpec, Stored, feed_forward, feed_forward_again, feed_forward_backward, feed_forward_end, own_backward, own_forward
 from .weights import BlockWeights
 
 
@@ -50,7 +50,7 @@ class FusedBlock:
         self._audio = SideSpec("audio_", block.audio_attn1.heads, eps)
         self._to_video, self._to_audio = cross.directions(block.audio_to_video_attn.heads, eps)
 
-    def _until_meeting(self, w: BlockWeights, m: Shared, h: Tensor, a: Tensor, keep: bool, beside: BlockWeights | None = None):
+    def _until_meeting(self, w: BlockWeights, m: Shared, h: Tensor, a: Tensor, keep: bool, beside: BlockWeights | None, stored: Stored | None):
         """Both sides' own attentions, and all that the attentions between them read."""
         self._lanes.fork()
         with self._lanes.side():
@@ -60,32 +60,37 @@ class FusedBlock:
             mods_a = Modulations.of(w, "audio_", m.audio)
             audio_kv = cross.key_value_of(self._to_video, w, m.audio, mods_a, a)
             audio_query = cross.query_of(self._to_audio, w, m.audio, mods_a, a)
-        h, video = own_forward(self._video, w, m.video, m.batch, h, keep)
+        h, video = own_forward(self._video, w, m.video, m.batch, h, keep, stored)
         mods_v = Modulations.of(w, "video_", m.video)
         video_kv = cross.key_value_of(self._to_audio, w, m.video, mods_v, h)
         video_query = cross.query_of(self._to_video, w, m.video, mods_v, h)
         self._lanes.meet()
         return (h, video, mods_v, video_query, video_kv), (a, audio, mods_a, audio_query, audio_kv)
 
-    def forward(self, w: BlockWeights, m: Shared, h: Tensor, a: Tensor, beside: BlockWeights | None = None) -> tuple[Tensor, Tensor]:
-        """States [B*N, D] of picture and sound after the block. ``beside``: weights to refresh meanwhile."""
-        (h, video, mods_v, video_query, video_kv), (a, audio, mods_a, audio_query, audio_kv) = self._until_meeting(w, m, h, a, False, beside)
+    def forward(self, w: BlockWeights, m: Shared, h: Tensor, a: Tensor, beside: BlockWeights | None = None, stored: Stored | None = None) -> tuple[Tensor, Tensor]:
+        """States [B*N, D] of picture and sound after the block.
+
+        Args:
+            beside: weights to refresh meanwhile.
+            stored: filled in with results of the picture's side that backward may use.
+        """
+        (h, video, mods_v, video_query, video_kv), (a, audio, mods_a, audio_query, audio_kv) = self._until_meeting(w, m, h, a, False, beside, stored)
         with self._lanes.side():
             a, _ = cross.cross_forward(self._to_audio, w, m.audio, mods_a, m.batch, a, audio_query, video_kv, False)
             a = feed_forward(self._audio, w, m.audio, a, audio.rows)
         h, _ = cross.cross_forward(self._to_video, w, m.video, mods_v, m.batch, h, video_query, audio_kv, False)
-        h = feed_forward(self._video, w, m.video, h, video.rows)
+        h = feed_forward(self._video, w, m.video, h, video.rows, stored)
         self._lanes.join()
         return h, a
 
-    def again(self, w: BlockWeights, m: Shared, h: Tensor, a: Tensor, beside: BlockWeights | None = None) -> Kept:
+    def again(self, w: BlockWeights, m: Shared, h: Tensor, a: Tensor, beside: BlockWeights | None = None, stored: Stored | None = None) -> Kept:
         """What backward needs, made anew from the block's inputs."""
-        (h, video, mods_v, video_query, video_kv), (a, audio, mods_a, audio_query, audio_kv) = self._until_meeting(w, m, h, a, True, beside)
+        (h, video, mods_v, video_query, video_kv), (a, audio, mods_a, audio_query, audio_kv) = self._until_meeting(w, m, h, a, True, beside, stored)
         with self._lanes.side():
             a_after, to_audio = cross.cross_forward(self._to_audio, w, m.audio, mods_a, m.batch, a, audio_query, video_kv, True)
             audio_ff = feed_forward_again(self._audio, w, m.audio, a_after, audio.rows)
         h_after, to_video = cross.cross_forward(self._to_video, w, m.video, mods_v, m.batch, h, video_query, audio_kv, True)
-        video_ff = feed_forward_again(self._video, w, m.video, h_after, video.rows)
+        video_ff = feed_forward_again(self._video, w, m.video, h_after, video.rows, stored)
         self._lanes.join()
         return Kept(video, audio, mods_v, mods_a, h, a, to_video, to_audio, video_ff, audio_ff)
 

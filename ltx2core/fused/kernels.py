@@ -168,15 +168,15 @@ def _fill(matrix, values, scale, a0, a1, a2, b0, b1, b2, end0, end1, rows, inner
     target = matrix + row * matrix_row
     if row < rows:
         if FORMED:
-            value = tl.load(values + row * values_row + at, inside).to(tl.float32) * tl.load(scale + row).to(tl.float32)
-            tl.store(target + at, value.to(matrix.dtype.element_ty), inside)
+            weight = tl.load(values + row * values_row + at, inside).to(tl.float32) * tl.load(scale + row).to(tl.float32)
+            tl.store(target + at, weight.to(matrix.dtype.element_ty), inside)
         if tile == 0:
             c = tl.arange(0, WIDTH)
             here = row + tl.zeros_like(c)
-            value = tl.load(b0 + row * r0 + c, (here < end0) & (c < r0), 0.0).to(tl.float32) * s0
-            value += tl.load(b1 + (row - end0) * r1 + c - r0, (here >= end0) & (here < end1) & (c >= r0) & (c < r0 + r1), 0.0).to(tl.float32) * s1
-            value += tl.load(b2 + (row - end1) * r2 + c - r0 - r1, (here >= end1) & (c >= r0 + r1) & (c < r0 + r1 + r2), 0.0).to(tl.float32) * s2
-            tl.store(target + inner + c, value.to(matrix.dtype.element_ty), c < width)
+            strip = tl.load(b0 + row * r0 + c, (here < end0) & (c < r0), 0.0).to(tl.float32) * s0
+            strip += tl.load(b1 + (row - end0) * r1 + c - r0, (here >= end0) & (here < end1) & (c >= r0) & (c < r0 + r1), 0.0).to(tl.float32) * s1
+            strip += tl.load(b2 + (row - end1) * r2 + c - r0 - r1, (here >= end1) & (c >= r0 + r1) & (c < r0 + r1 + r2), 0.0).to(tl.float32) * s2
+            tl.store(target + inner + c, strip.to(matrix.dtype.element_ty), c < width)
     else:
         k = row - rows + tl.zeros_like(at)
         value = tl.load(a0 + k * inner + at, inside & (k < r0), 0.0).to(tl.float32)

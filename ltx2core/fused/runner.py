@@ -14,6 +14,8 @@ from .block import FusedBlock
 from .groups import Adapters, GroupLayout
 from .lanes import Lanes
 from .modulation import Shared
+from .shelf import Shelf
+from .side import Stored
 from .weights import BlockWeights
 
 
@@ -52,10 +54,25 @@ class _Place:
     ahead: Sequence[int]
     behind: Sequence[int]
     kept: bool
+    shelf: Shelf | None
 
 
 def _rows(tensor: Tensor) -> Tensor:
     return tensor.detach().flatten(0, 1)
+
+
+def _to_shelf(h: Tensor, stored: Stored) -> dict[str, Tensor]:
+    """The large ones; of the attention's results ``stored`` keeps the small ones."""
+    tensors = {"h": h, "inner": stored.inner}
+    if stored.attention is not None:
+        tensors["attention"] = stored.attention[0].transpose(1, 2)  # rows of tokens, as they lie in memory
+        stored.attention = stored.attention[1:]
+    return tensors
+
+
+def _from_shelf(tensors: dict[str, Tensor], rest: tuple | None) -> tuple[Tensor, Stored]:
+    attention = None if rest is None else (tensors["attention"].transpose(1, 2), *rest)
+    return tensors["h"], Stored(attention, tensors["inner"])
 
 
 class _Block(torch.autograd.Function):
@@ -71,6 +88,12 @@ class _Block(torch.autograd.Function):
         if place.kept:
             ctx.kept = model.block.again(weights, place.shared, h, a, beside)
             h, a = model.block.end(weights, place.shared, ctx.kept)
+        elif place.shelf is not None:
+            stored, before = Stored(), h
+            ctx.save_for_backward(audio_hidden)
+            h, a = model.block.forward(weights, place.shared, h, a, beside, stored)
+            place.shelf.put(place.index, _to_shelf(before, stored))
+            ctx.rest = stored.attention
         else:
             ctx.save_for_backward(hidden, audio_hidden)
             h, a = model.block.forward(weights, place.shared, h, a, beside)
@@ -83,7 +106,10 @@ class _Block(torch.autograd.Function):
         model, shape, audio_shape = place.model, g.shape, ga.shape
         weights = model.weights(place.index, place.behind, g.dtype)
         kept, ctx.kept = ctx.kept, None
-        if kept is None:
+        if kept is None and place.shelf is not None:
+            h, stored = _from_shelf(place.shelf.take(place.index), ctx.rest)
+            kept = model.block.again(weights, place.shared, h, _rows(*ctx.saved_tensors), stored=stored)
+        elif kept is None:
             kept = model.block.again(weights, place.shared, *(_rows(t) for t in ctx.saved_tensors))
         g, ga = model.block.backward(weights, place.shared, kept, _rows(g.contiguous()), _rows(ga.contiguous()))
         model.store.release(place.index)
@@ -93,8 +119,8 @@ class _Block(torch.autograd.Function):
 class FusedRunner:
     """Runs blocks; ``kept`` of the last ones without recompute. One at a time may be in use, for one forward pass and its backward."""
 
-    def __init__(self, model: FusedModel, kept: int = 0):
-        self._model, self._kept, self._count = model, kept, len(model.adapters)
+    def __init__(self, model: FusedModel, kept: int = 0, shelf: Shelf | None = None):
+        self._model, self._kept, self._shelf, self._count = model, kept, shelf, len(model.adapters)
         self._inputs: BlockInputs | None = None
         self._shared: Shared | None = None
 
@@ -117,7 +143,7 @@ class FusedRunner:
             return h.view(hidden.shape), a.view(audio_hidden.shape)
         # After the last block backward begins with it again, and after the first the next step's forward.
         kept = index >= self._count - self._kept
-        place = _Place(self._model, index, shared, ahead or range(index - 1, -1, -1), behind or range(1, self._count), kept)
+        place = _Place(self._model, index, shared, ahead or range(index - 1, -1, -1), behind or range(1, self._count), kept, self._shelf)
         if index == 0:
             # The adapters are no inputs of the function, so it is the state that tells autograd to come back here.
             hidden, audio_hidden = hidden.detach().requires_grad_(), audio_hidden.detach().requires_grad_()

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from . import linear, ops
-from .attention import Attended, Heads, attend
+from .attention import Attended, Heads, attend, attend_for_later
 from .modulation import Side, rows_of
 from .projections import KeyValue, Projection, Query
 from .weights import BlockWeights
@@ -60,10 +60,23 @@ def with_room(x: Tensor, w: BlockWeights, group: str) -> Tensor:
     return ext
 
 
-def attend_out(w: BlockWeights, name: str, query: Query, kv: KeyValue, heads: Heads, keep: bool) -> tuple[Tensor, Attention | None]:
-    """The attention and its output layer."""
-    core = Attended(query.q, kv.k, kv.v, heads) if keep else None
-    found = core.out if core else attend(query.q, kv.k, kv.v, heads)
+@dataclass
+class Stored:
+    """Results that wait for backward: of self attention (None where they must be computed again) and of the net's inner layer."""
+
+    attention: tuple | None = None
+    inner: Tensor | None = None
+
+
+def attend_out(w: BlockWeights, name: str, query: Query, kv: KeyValue, heads: Heads, keep: bool, stored: Stored | None = None) -> tuple[Tensor, Attention | None]:
+    """The attention and its output layer. ``stored`` is filled in where nothing is kept, and used where all is."""
+    core = Attended(query.q, kv.k, kv.v, heads, stored.attention if stored else None) if keep else None
+    if core:
+        found = core.out
+    elif stored:
+        found, stored.attention = attend_for_later(query.q, kv.k, kv.v, heads)
+    else:
+        found = attend(query.q, kv.k, kv.v, heads)
     ext = with_room(found, w, f"{name}.out")
     y = linear.forward(w.matrix(f"{name}.out"), w.bias(f"{name}.out"), ext, w.layouts[f"{name}.out"])
     return y, Attention(query, kv, core, ext) if core else None
@@ -89,12 +102,12 @@ class Own:
     second: Attention | None
 
 
-def own_forward(spec: SideSpec, w: BlockWeights, side: Side, batch: int, h: Tensor, keep: bool) -> tuple[Tensor, Own]:
+def own_forward(spec: SideSpec, w: BlockWeights, side: Side, batch: int, h: Tensor, keep: bool, stored: Stored | None = None) -> tuple[Tensor, Own]:
     """Self attention, then attention to the text."""
     rows, index, heads = rows_of(w[spec.table], side.step), side.index(side.step), Heads(batch, spec.heads)
     first, second = spec.projection("attn1"), spec.projection("attn2")
     query, kv = first.own(w, normed(h, w, f"{first.name}.qkv", rows[:, _SCALE], rows[:, _SHIFT], index, spec.eps), side.own)
-    y, kept_first = attend_out(w, first.name, query, kv, heads, keep)
+    y, kept_first = attend_out(w, first.name, query, kv, heads, keep, stored)
     between = ops.gated_add(h, y, rows[:, _GATE], index)
     query = second.query(w, normed(between, w, f"{second.name}.q", None, None, index, spec.eps), None)
     kv = second.key_value(w, with_room(side.text, w, f"{second.name}.kv"), None)
@@ -130,20 +143,27 @@ def _gelu(x: Tensor) -> Tensor:
     return F.gelu(x, approximate="tanh")
 
 
-def feed_forward(spec: SideSpec, w: BlockWeights, side: Side, h: Tensor, rows: Tensor) -> Tensor:
+def feed_forward(spec: SideSpec, w: BlockWeights, side: Side, h: Tensor, rows: Tensor, stored: Stored | None = None) -> Tensor:
     group, last = f"{spec.prefix}ff.in", f"{spec.prefix}ff.out"
     index = side.index(side.step)
     ext = normed(h, w, group, rows[:, _FF_SCALE], rows[:, _FF_SHIFT], index, spec.eps)
-    inner = linear.forward_gelu(w.matrix(group), w.bias(group), ext, w.layouts[group])
+    if stored is None:
+        inner = linear.forward_gelu(w.matrix(group), w.bias(group), ext, w.layouts[group])
+    else:
+        stored.inner = linear.forward(w.matrix(group), w.bias(group), ext, w.layouts[group])
+        inner = _gelu(stored.inner)
     y = linear.forward(w.matrix(last), w.bias(last), with_room(inner, w, last), w.layouts[last])
     return ops.gated_add(h, y, rows[:, _FF_GATE], index)
 
 
-def feed_forward_again(spec: SideSpec, w: BlockWeights, side: Side, h: Tensor, rows: Tensor) -> FeedForward:
+def feed_forward_again(spec: SideSpec, w: BlockWeights, side: Side, h: Tensor, rows: Tensor, stored: Stored | None = None) -> FeedForward:
     """What backward needs, without the last product: no gradient depends on its result."""
     group, last = f"{spec.prefix}ff.in", f"{spec.prefix}ff.out"
-    ext = normed(h, w, group, rows[:, _FF_SCALE], rows[:, _FF_SHIFT], side.index(side.step), spec.eps)
-    inner = linear.forward(w.matrix(group), w.bias(group), ext, w.layouts[group])
+    if stored is not None and not w.layouts[group].width:
+        ext = inner = stored.inner  # without an adapter nothing reads the input again
+    else:
+        ext = normed(h, w, group, rows[:, _FF_SCALE], rows[:, _FF_SHIFT], side.index(side.step), spec.eps)
+        inner = linear.forward(w.matrix(group), w.bias(group), ext, w.layouts[group])
     layout, out = w.layouts[last], None
     if layout.width:
         out = with_room(_gelu(inner), w, last)

@@ -14,8 +14,9 @@ from ..errors import LTX2Error
 from ..fused.block import supported
 from ..fused.groups import adapters_of, layouts_of
 from ..fused.runner import FusedModel, FusedRunner
+from ..fused.shelf import Shelf
 from ..fused.weights import packed, unpack, unpacked, use_packed
-from ..models.forward import BlockRunner
+from ..models.forward import BlockInputs, BlockRunner
 from ..train.batch import StepInputs
 from ..train.live_blocks import live_blocks
 from ..train.objective import Objective
@@ -46,6 +47,7 @@ class MemorySettings:
     compiled: bool = True
     captured: bool = True
     fused: bool = True
+    hosted: bool = False
 
     def __post_init__(self) -> None:
         if self.precision not in PRECISIONS:
@@ -132,7 +134,8 @@ def _fused_form(blocks: Sequence[nn.Module], settings: MemorySettings, device: t
         store: WeightStore = RingStore(form(), device, settings.slots, range(min(settings.streamed, len(blocks)), len(blocks)))
     else:
         store = ResidentStore(list(form()))
-    runner = FusedRunner(FusedModel.of(blocks[0], store, layouts, adapters, resident, device), settings.kept)
+    shelf = Shelf(device, len(blocks)) if settings.hosted and not settings.kept else None
+    runner = FusedRunner(FusedModel.of(blocks[0], store, layouts, adapters, resident, device), settings.kept, shelf)
     return _Form(runner, store, lambda index, tensors, dtype: unpacked(blocks[index], layouts, tensors, dtype), resident)
 
 
@@ -159,8 +162,17 @@ class FastEngine:
             unpack(block)
         self._form = None
 
-    def _step(self, inputs: StepInputs) -> StepLosses:
-        losses = training_step(self._model, inputs, self._objective, self._form.runner)
+    def _short_step(self, inputs: StepInputs) -> StepLosses:
+        """With the first and the last two blocks alone: every kernel of a step has then run, in little memory."""
+        last, run = len(self._blocks) - 3, self._form.runner
+
+        def some(index: int, block: nn.Module, hidden: Tensor, audio_hidden: Tensor, others: BlockInputs) -> tuple[Tensor, Tensor]:
+            return (hidden, audio_hidden) if 1 < index < last else run(index, block, hidden, audio_hidden, others)
+
+        return self._step(inputs, some)
+
+    def _step(self, inputs: StepInputs, runner: BlockRunner | None = None) -> StepLosses:
+        losses = training_step(self._model, inputs, self._objective, runner or self._form.runner)
         losses.total.backward()
         return losses.detached()
 
@@ -170,7 +182,7 @@ class FastEngine:
                 return self._step(inputs.to(self._device, non_blocking=True))
             key = inputs.signature
             if key not in self._graphs:
-                self._graphs[key] = _Graph(self._step, inputs.to(self._device), self._trainable(), self._pool)
+                self._graphs[key] = _Graph(self._step, self._short_step, inputs.to(self._device), self._trainable(), self._pool)
             return self._graphs[key].replay(inputs)
 
     def _trainable(self) -> list[nn.Parameter]:
@@ -196,10 +208,13 @@ class FastEngine:
         return {**self._form.weights(index, frozen, dtype), **self._adapters[index]}
 
 
+_Step = Callable[[StepInputs], StepLosses]
+
+
 class _Graph:
     """One captured step. Gradients are added to the parameters' own, whose addresses must not change afterwards."""
 
-    def __init__(self, step, inputs: StepInputs, parameters: Sequence[nn.Parameter], pool):
+    def __init__(self, step: _Step, short_step: _Step, inputs: StepInputs, parameters: Sequence[nn.Parameter], pool):
         self._inputs = inputs.map(torch.clone)
         kept = [None if p.grad is None else p.grad.clone() for p in parameters]
         for parameter in parameters:
@@ -209,7 +224,7 @@ class _Graph:
         side.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(side):
             for _ in range(_WARM_UP):
-                step(self._inputs)
+                short_step(self._inputs)
         torch.cuda.current_stream().wait_stream(side)
         self._graph = torch.cuda.CUDAGraph()
         torch.cuda.empty_cache()  # what warming up took is taken again from the pool
