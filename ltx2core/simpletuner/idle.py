@@ -27,11 +27,10 @@ def idle_group(reason: str, harmless: str = "", **lossy: tuple) -> Group:
 
 
 IDLE_GROUPS = (
-    idle_group("nothing is reported to outside services; losses lie in the run's folder and on the canvas",
-           "report_to tracker_project_name tracker_run_name tracker_image_layout custom_tracker logging_dir webhook_config webhook_reporting_interval"),
-    idle_group("nothing is uploaded",
-           "hub_model_id push_to_hub push_to_hub_background push_checkpoints_to_hub publishing_config model_card_note model_card_private "
-           "model_card_safe_for_work modelspec_comment"),
+    idle_group("losses lie in the run's folder and on the canvas; a tracker's run has the run's name",
+           "tracker_run_name tracker_image_layout custom_tracker logging_dir webhook_config webhook_reporting_interval"),
+    idle_group("the finished adapter alone is uploaded, with its own card, and only with push_to_hub",
+           "push_to_hub_background push_checkpoints_to_hub publishing_config model_card_note model_card_safe_for_work modelspec_comment"),
     idle_group("no other program is started by a run", "post_checkpoint_script post_upload_script validation_external_script validation_external_background validation_method"),
     idle_group("it steers SimpleTuner's own program",
            "disable_benchmark override_dataset_config i_know_what_i_am_doing trust_remote_code merge_environment_config configs_dir debug_aspect_buckets "
@@ -71,8 +70,8 @@ IDLE_GROUPS = (
     idle_group("how many blocks are recomputed is chosen by the memory plan",
            "gradient_checkpointing_interval gradient_checkpointing_backend gradient_checkpointing_segment_stride gradient_checkpointing_offload_attention "
            "gradient_checkpointing_offload_prefetch gradient_checkpointing_offload_pin_memory_max_buckets"),
-    idle_group("one process trains here; start it with torchrun where several cards are wanted",
-           "num_processes num_machines deepspeed_config fsdp_enable fsdp_version fsdp_activation_checkpointing fsdp_auto_wrap_policy fsdp_cpu_offload "
+    idle_group("torchrun says how many processes there are; the rest is chosen by what fits",
+           "num_processes num_machines deepspeed_config fsdp_version fsdp_activation_checkpointing fsdp_auto_wrap_policy fsdp_cpu_offload "
            "fsdp_cpu_ram_efficient_loading fsdp_limit_all_gathers fsdp_reshard_after_forward fsdp_state_dict_type fsdp_transformer_layer_cls_to_wrap "
            "context_parallel_size context_parallel_comm_strategy"),
     idle_group("it has no effect on a flow-matching model",
@@ -102,13 +101,13 @@ IDLE_GROUPS = (
            "wan_validation_load_other_stage validation_guidance_real validation_no_cfg_until_timestep"),
     idle_group("scores of pictures are not computed; the validation loss is",
            "evaluation_type pretrained_evaluation_model_name_or_path eval_loss_disable eval_timesteps eval_dataset_pooling"),
-    idle_group("videos are made by the command sample, or on the canvas, when they are asked for",
-           "validation_step_interval validation_steps validate_after_step validation_on_startup validation_preview validation_preview_steps "
+    idle_group("previews come at every interval, from the first on",
+           "validate_after_step validation_on_startup validation_preview validation_preview_steps "
            "validation_disable_unconditional validation_randomize validation_seed_source ema_validation"),
     idle_group("this method is not in the pack", "", diff2flow_enabled=(), distillation_method=(), distillation_config=(), diffusion_blocks_config=(), twinflow_enabled=(), mixflow_enabled=(),
            nextlat_enabled=(), internal_guidance_enabled=(), irepa_enabled=(), layersync_enabled=(), urepa_enabled=(), xm_enabled=(), crepa_self_flow=(),
            slider_lora_target=(), sla_config=(), controlnet=(), control=(), max_grounding_entities=(), singlora_ramp_up_steps=(), input_perturbation=(),
-           audio_flow_schedule_shift=(), init_lora=(), init_lokr_norm=(), assistant_lora_path=(), flow_custom_timesteps=(), flow_cubic_schedule_weights=(),
+           audio_flow_schedule_shift=(), init_lokr_norm=(), assistant_lora_path=(), flow_custom_timesteps=(), flow_cubic_schedule_weights=(),
            max_upscale_threshold=(), validation_guidance_skip_layers=(), validation_ltx2_video_conditioning=(), validation_internal_guidance_scale=(1, 1.0)),
     idle_group("it belongs to a method that is not in the pack",
            "twinflow_target_step_count mixflow_gamma nextlat_block_index nextlat_kl_weight nextlat_state_loss nextlat_weight internal_guidance_block_index "

@@ -11,7 +11,7 @@ from ..data.scan import scan
 from ..data.spec import DatasetSpec
 from ..errors import LTX2Error
 from ..strict import nearest
-from . import memory, methods, model, training, validation
+from . import memory, methods, model, outside, training, validation
 from .datasets import Defaults, Imported, read_dataset, with_sound
 from .idle import NEUTRAL, REASONS
 from .model import Given
@@ -31,7 +31,7 @@ _DATA_KEYS = (
     "data_backend_config", "resolution", "resolution_type", "framerate", "caption_strategy", "instance_prompt", "prepend_instance_prompt", "only_instance_prompt",
     "minimum_image_size", "maximum_image_size", "target_downsample_size", "disable_multiline_split", "audio_channels", "audio_duration_interval",
     "audio_max_duration_seconds", "audio_min_duration_seconds", "audio_truncation_mode", "parquet_caption_column", "parquet_filename_column",
-    "data_backend_sampling", "resume_from_checkpoint",
+    "data_backend_sampling",
 )  # fmt: skip
 _TRAINING_KEYS = (
     "lora_rank", "lora_alpha", "lora_dropout", "lora_type", "lora_format", "lora_init_type", "lycoris_config", "use_dora", "peft_lora_mode",
@@ -48,7 +48,7 @@ _MEMORY_KEYS = (
 )  # fmt: skip
 KNOWN = frozenset((
     *(row.key for row in ROWS), *ALIASES, *REASONS, *_DATA_KEYS, *_TRAINING_KEYS, *_MEMORY_KEYS, *methods.METHOD_KEYS, *model.MODEL_KEYS,
-    *validation.VALIDATION_KEYS,
+    *validation.VALIDATION_KEYS, *outside.OUTSIDE_KEYS,
 ))  # fmt: skip
 
 
@@ -92,7 +92,6 @@ def _note_data(options: Options) -> None:
     for key in ("parquet_caption_column", "parquet_filename_column"):
         options.idle(key, "the parquet block of a dataset says it")
     options.mapped("data_backend_sampling", "dataset.probability", "datasets are drawn by their size and repeats, or by their probability")
-    options.mapped("resume_from_checkpoint", "", "a run of the same name always goes on from its newest state")
 
 
 def _name(options: Options) -> str:
@@ -117,6 +116,7 @@ def _read_run(options: Options, folder: Path, given: Given, samples: Callable[[]
     methods.read_tread(options, run)
     methods.read_rollout(options, run)
     methods.read_conditioning(options, run)
+    outside.read_outside(options, run, folder)
     return run
 
 
@@ -171,6 +171,7 @@ def import_config(raw: Mapping[str, object], backends: Sequence[Mapping[str, obj
     run["output"] = _beside(options.text("output_dir", "simpletuner-results"), folder)
     _place(run, datasets)
     validation.read_validation(options, run, folder, defaults.frame_rate)
+    outside.read_previews(options, run)
     _note_data(options)
     for key, reason in REASONS.items():
         value = options.read(key, lambda v: v)

@@ -69,12 +69,12 @@ def _settings(options: Options, framerate: float) -> dict:
     return settings
 
 
-def _inputs(options: Options) -> list[dict]:
+def _inputs(options: Options, folder: Path) -> list[dict]:
     """Pictures to begin with."""
     raw = options.read("validation_input", as_data) or []
     if not isinstance(raw, list) or not all(isinstance(r, Mapping) and "path" in r for r in raw):
         raise LTX2Error(f"{options.source}: validation_input must be a list of objects with path, prompt and shortname.")
-    return [{"image": str(r["path"]), **({"prompt": r["prompt"]} if r.get("prompt") else {}), "name": str(r.get("shortname") or Path(str(r["path"])).stem)} for r in raw]
+    return [{"image": str(folder / Path(str(r["path"])).expanduser()), **({"prompt": r["prompt"]} if r.get("prompt") else {}), "name": str(r.get("shortname") or Path(str(r["path"])).stem)} for r in raw]
 
 
 def read_validation(options: Options, run: dict, folder: Path, framerate: float) -> None:
@@ -83,7 +83,7 @@ def read_validation(options: Options, run: dict, folder: Path, framerate: float)
     prompt, library = options.text("validation_prompt"), _library(options, folder)
     jobs = [{"name": "validation", "prompt": prompt}] if prompt else []
     jobs += [{"name": name, "prompt": text} for name, text in library.items()]
-    jobs += [{"prompt": prompt, **job} for job in _inputs(options)]
+    jobs += [{"prompt": prompt, **job} for job in _inputs(options, folder)]
     negative = options.text("validation_negative_prompt", "blurry, cropped, ugly")
     strength = options.number("validation_lycoris_strength", 1.0) if run["lora"].get("kind") in ("lokr", "loha") else 1.0
     run["samples"] = [
@@ -98,7 +98,6 @@ def read_validation(options: Options, run: dict, folder: Path, framerate: float)
 
 
 def _rest(options: Options) -> None:
-    options.mapped("validation_disable", "samples", "the command train makes no videos; sample and run make them with these settings")
     options.mapped("validation_prompt_library", "samples", "write its prompts as samples, or use user_prompt_library", loss=options.text("validation_prompt_library").lower() not in ("", "false", "0"))
     using = options.flag("validation_using_datasets")
     options.idle("validation_using_datasets", "give the picture as a sample's image, or the sound as its sound" if using else "it is off", loss=using)

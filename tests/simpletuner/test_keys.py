@@ -180,7 +180,7 @@ SAMPLES = [
     ({"validation_num_inference_steps": 12}, lambda j: j.settings["steps"], 12), ({"validation_num_video_frames": 49}, lambda j: j.settings["frames"], 49),
     ({"validation_seed": 5}, lambda j: j.settings["seed"], 5), ({"validation_guidance_rescale": 0.7}, lambda j: j.settings["rescale"], 0.7),
     ({"validation_negative_prompt": "bad"}, lambda j: j.negative, "bad"), ({"validation_resolution": "640x384"}, lambda j: (j.settings["width"], j.settings["height"]), (640, 384)),
-    ({"framerate": 24}, lambda j: j.settings["frame_rate"], 24.0), ({"validation_input": [{"path": "a.png", "shortname": "fox"}], "validation_prompt": ""}, lambda j: (j.name, j.image), ("fox", "a.png")),
+    ({"framerate": 24}, lambda j: j.settings["frame_rate"], 24.0), ({"validation_input": [{"path": "a.png", "shortname": "fox"}], "validation_prompt": ""}, lambda j: (j.name, j.image), ("fox", str(HERE / "a.png"))),
 ]  # fmt: skip
 
 
@@ -195,6 +195,24 @@ def test_one_video_for_each_prompt_size_and_seed(tmp_path):
     jobs = import_config({"max_train_steps": 10, **config}, DATA, tmp_path).run["samples"]
     assert len(jobs) == len({j["name"] for j in jobs}) == 3 * 2 * 2 and {j["settings"]["seed"] for j in jobs} == {3, 4}
     assert {j["prompt"] for j in jobs} == {"A dog.", "A fox runs.", "A cat."}
+
+
+def test_previews_while_training():
+    shown = run_of(validation_prompt="A dog.", validation_step_interval=40)
+    assert (shown.config.train.preview_every, [j.prompt for j in shown.preview_jobs]) == (40, ["A dog."])
+    assert run_of(validation_prompt="A dog.", validation_steps=30).config.train.preview_every == 30
+    for off in ({"validation_disable": True}, {"validation_step_interval": 0}):
+        assert run_of(validation_prompt="A dog.", **off).config.train.preview_every == 0 and run_of(validation_prompt="A dog.", **off).jobs
+
+
+def test_the_world_outside():
+    tracking = run_of(report_to="tensorboard,comet_ml", tracker_project_name="mine", push_to_hub=True, hub_model_id="me/lora", model_card_private=False).config.train.tracking
+    assert (tracking.trackers, tracking.project, tracking.hub_model_id, tracking.hub_private) == (("tensorboard",), "mine", "me/lora", False)
+    quiet = run_of(report_to="none", hub_model_id="me/lora").config.train.tracking
+    assert (quiet.trackers, quiet.hub_model_id) == ((), "")
+    run = run_of(init_lora="start.safetensors", resume_from_checkpoint="checkpoint-5", fsdp_enable=True)
+    assert (run.adapter, run.config.train.resume, run.distributed) == (str(HERE / "start.safetensors"), "checkpoint-5", "fsdp2")
+    assert run_of(resume_from_checkpoint="latest").config.train.resume == "auto"
 
 
 def test_model_and_names():
@@ -212,7 +230,7 @@ def test_model_and_names():
         ({"ramtorch": "perhaps"}, "true or false"), ({"model_family": "flux"}, "trains flux"), ({"model_type": "full"}, "trains adapters"),
         ({"model_flavour": "2.3-dev"}, "model_flavour"), ({"optimizer": "soap"}, "optimizer"), ({"lr_scheduler": "sine"}, "lr_scheduler"),
         ({"peft_lora_mode": "singlora"}, "singlora"), ({"lora_init_type": "pissa"}, "lora_init_type"), ({"tread_config": {"rotes": []}}, "routes"),
-        ({"validation_resolution": "large"}, "WxH"), ({"max_train_steps": 0, "num_train_epochs": 0}, "max_train_steps"),
+        ({"validation_resolution": "large"}, "WxH"), ({"push_to_hub": True, "hub_model_id": "lora"}, "owner/name"), ({"max_train_steps": 0, "num_train_epochs": 0}, "max_train_steps"),
         ({"ramtorch": True, "musubi_blocks_to_swap": 4}, "keep one of them"), ({"crepa_enabled": True, "crepa_feature_source": "backbone"}, "picture encoder"),
     ],
 )
@@ -224,7 +242,7 @@ def test_what_cannot_be_done_is_said(config, said):
 @pytest.mark.parametrize(
     ("config", "lost"),
     [({"twinflow_enabled": True}, True), ({"twinflow_enabled": False}, False), ({"input_perturbation": 0.1}, True), ({"xm_candidate_count": 4}, False), ({"adam_beta1": 0.8}, True),
-     ({"adam_beta1": 0.9}, False), ({"validation_using_datasets": True}, True), ({"validation_adapter_path": "a/b:c.safetensors"}, True), ({"push_to_hub": True}, False)],
+     ({"adam_beta1": 0.9}, False), ({"validation_using_datasets": True}, True), ({"validation_adapter_path": "a/b:c.safetensors"}, True), ({"webhook_config": "x.json"}, False)],
 )  # fmt: skip
 def test_what_would_change_the_result_is_called_lost(config, lost):
     entry = reported(next(iter(config)), **config)
