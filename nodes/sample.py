@@ -83,7 +83,7 @@ class LTX2SampleS2V(io.ComfyNode):
             description="Makes video for a sound. The sound stays as it is and is the result's own.",
             inputs=[
                 *_inputs(io.Audio.Input("audio", tooltip="The sound; its first frames / frame_rate seconds are used.")),
-                io.Combo.Input("sound_fit", options=list(SOUND_FITS), default="fit_sound", extra_dict=ADVANCED, tooltip="For an audio that is not as long as the clip: fit_sound cuts it or adds silence, fit_video makes the clip as long as the sound, refuse stops with a message."),
+                io.Combo.Input("sound_fit", options=list(SOUND_FITS), default="fit_sound", optional=True, extra_dict=ADVANCED, tooltip="For an audio that is not as long as the clip: fit_sound cuts it or adds silence, fit_video makes the clip as long as the sound, refuse stops with a message."),
             ],
             outputs=_OUTPUT,
         )  # fmt: skip

@@ -118,7 +118,7 @@ class LTX2Validate(io.ComfyNode):
                 io.Int.Input("clips", default=4, min=1, max=1000, tooltip="How many clips of the dataset."),
                 io.Boolean.Input("scores", default=False, tooltip="Measures loudness (LUFS) and motion of every clip, into cells.csv."),
                 io.String.Input("similarity_model", default="", extra_dict=ADVANCED, tooltip="Folder of a CLIP or DINOv2 model on this machine: with scores on, also the likeness of every clip to the dataset's original."),
-                io.Combo.Input("sound_fit", options=list(SOUND_FITS), default="fit_sound", extra_dict=ADVANCED, tooltip="For an audio that is not as long as the clips: fit_sound cuts it or adds silence, fit_video makes the clips as long as the sound, refuse stops with a message."),
+                io.Combo.Input("sound_fit", options=list(SOUND_FITS), default="fit_sound", optional=True, extra_dict=ADVANCED, tooltip="For an audio that is not as long as the clips: fit_sound cuts it or adds silence, fit_video makes the clips as long as the sound, refuse stops with a message."),
             ],
             outputs=[
                 io.Video.Output("grid", tooltip="All clips in one labelled video."),
