@@ -7,7 +7,7 @@ import json
 import sys
 from pathlib import Path
 
-from .commands import adapter, check, import_simpletuner, presets, validate
+from .commands import adapter, check, import_simpletuner, presets, train_cache, validate
 from .errors import LTX2Error
 from .protocols import Interrupted
 
@@ -103,6 +103,7 @@ def parser() -> argparse.ArgumentParser:
     adapter.add(commands)
     validate.add(commands)
     presets.add(commands)
+    train_cache.add(commands)
     return main
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -82,6 +83,9 @@ def membership(device: str | None, log: str | None, stop_file: str | None) -> It
     reporter = OtherReporter(console, rank) if rank else console
     try:
         with joined(own) as world:
+            if world.size > 1:
+                members = world.gather(f"{os.getpid()} on {socket.gethostname()}")
+                reporter.message(f"{world.size} processes share the work: {', '.join(members)}.")
             yield reporter, {"residency": PlainResidency(own), "stop": StopFile(flag, path), "world": world}
     except Interrupted as stopped:
         reporter.message(str(stopped))

@@ -6,6 +6,7 @@ one, or fails itself, writes the cause there, where all read it.
 
 from __future__ import annotations
 
+import os
 import socket
 import threading
 import time
@@ -29,7 +30,7 @@ class Watch:
         self._lock, self._end = threading.Lock(), threading.Event()
         self._cause: str | None = None
         self._next, self._seen, self._heard = (rank + 1) % size, -1, time.monotonic()
-        self._store.set(f"ltx2/name/{rank}", f"rank {rank} of {size} on {socket.gethostname()}")
+        self._store.set(f"ltx2/name/{rank}", f"rank {rank} of {size} (process {os.getpid()} on {socket.gethostname()})")
         self._thread = threading.Thread(target=self._run, name="ltx2-watch", daemon=True)
         self._thread.start()
 
