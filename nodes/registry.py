@@ -6,6 +6,7 @@ from comfy_api.latest import ComfyExtension, io
 
 from . import adapters, bridge, data, decode, load, memory, modes, presets, reference, sample, save, text, train, train_previews, train_segment, upscale, validate
 from .host.routes import register as register_routes
+from .replacements import register_with_host
 
 NODES: list[type[io.ComfyNode]] = [
     node for module in (load, text, data, train, train_segment, train_previews, presets, memory, adapters, sample, modes, reference, upscale, decode, save, validate, bridge) for node in module.NODES
@@ -13,6 +14,9 @@ NODES: list[type[io.ComfyNode]] = [
 
 
 class Extension(ComfyExtension):
+    async def on_load(self) -> None:
+        await register_with_host()
+
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         # Asked for once, before the server begins; on_load is not called by every host.
         register_routes()

@@ -78,8 +78,36 @@ def breaks(old: dict, new: dict) -> list[str]:
     return [f"{old['node_id']}: {problem}" for problem in problems]
 
 
-def all_breaks(frozen: dict[str, dict], live: list[dict]) -> list[str]:
-    """``breaks`` of every released node, and the nodes that are gone."""
+def replacements() -> dict[str, dict]:
+    """What hosts are told of renamed nodes, by their old id."""
+    entries = json.loads((PACK / "nodes" / "replacements.json").read_text(encoding="utf-8"))
+    return {entry["old_node_id"]: entry for entry in entries}
+
+
+def _gone(old: dict, entry: dict | None, now: dict[str, dict]) -> list[str]:
+    """Why graphs with the removed node ``old`` would not open although ``entry`` replaces it."""
+    name = old["node_id"]
+    if entry is None:
+        return [f"{name}: the node is gone or renamed"]
+    new = now.get(entry["new_node_id"])
+    if new is None:
+        return [f"{name}: its replacement {entry['new_node_id']} is no node"]
+    problems = []
+    if entry.get("old_widget_ids", []) != [w["name"] for w in widgets(old)]:
+        problems.append(f"{name}: old_widget_ids are not its widgets in their order")
+    known, before = {i["name"] for i in new["inputs"]}, {i["name"] for i in old["inputs"]}
+    for pair in entry.get("input_mapping", []):
+        if pair["new_id"] not in known or pair.get("old_id", next(iter(before), None)) not in before:
+            problems.append(f"{name}: {pair} names an input that is none")
+    for pair in entry.get("output_mapping", []):
+        if pair["new_idx"] >= len(new["outputs"]) or pair["old_idx"] >= len(old["outputs"]):
+            problems.append(f"{name}: {pair} names an output that is none")
+    return problems
+
+
+def all_breaks(frozen: dict[str, dict], live: list[dict], replaced: dict[str, dict] | None = None) -> list[str]:
+    """``breaks`` of every released node, and the nodes that are gone without a replacement; ``replaced`` as of ``replacements``."""
     now = {schema["node_id"]: schema for schema in live}
-    problems = [f"{name}: the node is gone or renamed" for name in frozen if name not in now]
+    entries = replacements() if replaced is None else replaced
+    problems = [p for name, old in frozen.items() if name not in now for p in _gone(old, entries.get(name), now)]
     return problems + [p for name, old in frozen.items() if name in now for p in breaks(old, now[name])]

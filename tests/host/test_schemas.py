@@ -1,8 +1,13 @@
 """Graphs that people saved stay good, and nodes stay small enough to read."""
 
+import asyncio
 import copy
+import importlib.util
+import json
+from types import SimpleNamespace
 
 import pytest
+from comfy_host import PACK
 from schema_rules import MOST_VISIBLE, all_breaks, breaks, frozen_schemas, live_schemas, visible
 
 FROZEN = frozen_schemas()
@@ -102,3 +107,40 @@ def test_a_required_widget_behind_an_optional_one_moves_it():
 
 def test_a_renamed_node_is_found():
     assert all_breaks({"LTX2Sample": SAMPLE}, [SAMPLE | {"node_id": "LTX2Sampler"}]) == ["LTX2Sample: the node is gone or renamed"]
+
+
+RENAMED = {
+    "old_node_id": "LTX2Sample", "new_node_id": "LTX2Sampler", "old_widget_ids": ["steps", "kind"],
+    "input_mapping": [{"new_id": "model", "old_id": "model"}, {"new_id": "kind", "set_value": "a"}], "output_mapping": [{"new_idx": 0, "old_idx": 0}],
+}  # fmt: skip
+
+
+def test_a_renamed_node_with_a_true_replacement_is_good():
+    assert all_breaks({"LTX2Sample": SAMPLE}, [SAMPLE | {"node_id": "LTX2Sampler"}], {"LTX2Sample": RENAMED}) == []
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"new_node_id": "LTX2Nothing"}, {"old_widget_ids": ["kind", "steps"]}, {"input_mapping": [{"new_id": "size", "old_id": "steps"}]},
+        {"input_mapping": [{"new_id": "steps", "old_id": "size"}]}, {"output_mapping": [{"new_idx": 2, "old_idx": 0}]},
+    ],
+)  # fmt: skip
+def test_a_false_replacement_is_found(wrong):
+    assert all_breaks({"LTX2Sample": SAMPLE}, [SAMPLE | {"node_id": "LTX2Sampler"}], {"LTX2Sample": RENAMED | wrong})
+
+
+def test_hosts_are_told_of_every_replacement(tmp_path):
+    """The host's side is two names: node_replacement.register and NodeReplace, which takes these keywords."""
+    spec = importlib.util.spec_from_file_location("replacements", PACK / "nodes" / "replacements.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    table, told = tmp_path / "table.json", []
+    table.write_text(json.dumps([RENAMED]), encoding="utf-8")
+
+    async def take(entry):
+        told.append(entry)
+
+    api = SimpleNamespace(node_replacement=SimpleNamespace(register=take))
+    assert asyncio.run(module.register(api, dict, table)) == 1 and told == [RENAMED]
+    assert asyncio.run(module.register(api, dict)) == len(json.loads(module.TABLE.read_text(encoding="utf-8")))
