@@ -87,7 +87,10 @@ class LTX2LoadAdapter(io.ComfyNode):
     def execute(cls, adapter: str, strength: float, hub_file: str = "", allow_download: bool = False, published: str = _NONE) -> io.NodeOutput:
         with running() as host:
             path = _find(host, adapter, hub_file, allow_download, published)
-            return io.NodeOutput(WeightedAdapter(load_adapter(path), strength), _about(path))
+            loaded = load_adapter(path)
+            if loaded.left_out:
+                host.reporter.message(f"{len(loaded.left_out)} layers of {loaded.name} change the text connectors and are left out; prompts are encoded without adapters.", "warning")
+            return io.NodeOutput(WeightedAdapter(loaded, strength), _about(path))
 
 
 class LTX2ApplyAdapters(io.ComfyNode):

@@ -22,7 +22,7 @@ from ..errors import LTX2Error
 from ..files import atomic_path, sort_header
 from .adapter_family import family_of
 from .adapter_layers import NAMES, Layer, LoRALayer, alpha_rank, from_tensors, is_whole
-from .adapter_names import NAMINGS, WRITERS, module_name, split_key
+from .adapter_names import NAMINGS, WRITERS, is_text_layer, module_name, split_key
 from .header import CheckpointError, Header, read_header
 
 
@@ -31,12 +31,14 @@ class Adapter:
     """Changes of linear layers, scale folded in.
 
     layers: diffusers module name -> a record of ``adapter_layers``; a pair (down, up) is taken for a LoRA's.
+    left_out: layers of the file that lie in the text connectors, whose features are made without adapters.
     """
 
     name: str
     layers: Mapping[str, Layer]
     family: str | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)
+    left_out: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         layers = {m: LoRALayer(*layer) if type(layer) is tuple else layer for m, layer in self.layers.items()}
@@ -170,10 +172,16 @@ def load_adapter(path: str | os.PathLike, family: str | None = "2.0") -> Adapter
     stored = stored_scale(header.metadata)
     layers = {}
     with torch.inference_mode(False), safe_open(header.path, framework="pt") as file:
-        for module, keys in parts_of(header).items():
+        parts = parts_of(header)
+        left_out = tuple(module for module in parts if is_text_layer(module))
+        if len(left_out) == len(parts):
+            raise LTX2Error(f"{header.path.name} changes only the text connectors, which this pack does not adapt; choose another adapter.")
+        for module, keys in parts.items():
+            if module in left_out:
+                continue
             tensors = {name: file.get_tensor(key).clone() for name, key in keys.items()}
             alpha = float(tensors.pop("alpha")) if "alpha" in tensors else None
             shapes = {name: tuple(t.shape) for name, t in tensors.items()}
             _check_shapes(header, module, shapes)
             layers[module] = from_tensors(tensors, _scale(stored, module, alpha, alpha_rank(shapes)))
-    return Adapter(header.path.stem, layers, made_for, dict(header.metadata))
+    return Adapter(header.path.stem, layers, made_for, dict(header.metadata), left_out)

@@ -37,10 +37,20 @@ def _kohya_names() -> Mapping[str, str]:
     return names
 
 
+# Layers that finish the text's features, before sampling; prompts are encoded without adapters.
+_TEXT_LAYERS = ("video_embeddings_connector", "audio_embeddings_connector", "text_embedding_projection")
+
+
+def is_text_layer(module: str) -> bool:
+    """Whether a module of an adapter lies in the text connectors and not in the transformer."""
+    return module.startswith(_TEXT_LAYERS)
+
+
 def module_name(raw: str) -> str | None:
     """Diffusers module name of a module as any of the three namings writes it; None when no naming fits."""
     if raw.startswith(KOHYA):
-        return _kohya_names().get(raw.removeprefix(KOHYA))
+        rest = raw.removeprefix(KOHYA)
+        return rest if is_text_layer(rest) else _kohya_names().get(rest)
     for prefix in (PREFIX, "model.diffusion_model.", "transformer.", "base_model.model."):
         raw = raw.removeprefix(prefix)
     return to_diffusers(raw)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from pathlib import Path
 
 from ..errors import LTX2Error
@@ -20,7 +21,10 @@ def _dtype(name: str):
 def _load(path: Path):
     from ..checkpoint.adapter import load_adapter
 
-    return load_adapter(path, family=None)
+    adapter = load_adapter(path, family=None)
+    if adapter.left_out:
+        print(f"{path.name}: {len(adapter.left_out)} layers of the text connectors are left out, {adapter.left_out[0]} first.", file=sys.stderr)
+    return adapter
 
 
 def _save(arguments: argparse.Namespace, adapter, text: str) -> None:

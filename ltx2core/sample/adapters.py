@@ -40,6 +40,11 @@ def _joined(parts: Sequence[tuple[Layer, float]]) -> list[tuple[Layer, float]]:
     return [(LoRALayer(down, torch.cat([p.up.float() * s for p, s in loras], dim=1)), 1.0), *rest]
 
 
+def adapter_bytes(adapters: Sequence[tuple[Adapter, float]], dtype: torch.dtype) -> int:
+    """Of the matrices that :func:`applied` puts on the device."""
+    return sum(t.numel() for a, s in adapters if s != 0 for layer in a.layers.values() for t in layer.tensors().values()) * dtype.itemsize
+
+
 class _Dora:
     """The part of a DoRA that depends on the base weight, formed where that weight is: at the first forward pass.
 

@@ -9,10 +9,11 @@ from ..errors import LTX2Error
 from ..models.handle import Models
 from ..protocols import Reporter, Residency, StopSignal
 from ..text.features import TextFeatures
-from .adapters import applied
+from .adapters import adapter_bytes, applied
 from .conditions import State
 from .guidance import warnings
 from .loop import Denoiser, run_loop
+from .published import preset_of
 from .settings import SampleSettings
 from .sigmas import schedule
 
@@ -22,6 +23,12 @@ _BYTES_PER_TOKEN = 8 * 4 * 4096
 
 def _features(features: TextFeatures, models: Models, device: torch.device) -> TextFeatures:
     return TextFeatures(features.video.to(device, models.dtype), features.audio.to(device, models.dtype))
+
+
+def _preset_warnings(models: Models, settings: SampleSettings) -> list[str]:
+    """A sentence for each applied adapter that was made for other settings."""
+    presets = [(a.name, preset_of(a.name)) for a, strength in models.adapters if strength != 0]
+    return [f"{name} is made for {p}; set these, or wire the sample settings through Apply Adapters." for name, p in presets if p.apply(settings) != settings]
 
 
 def run_states(
@@ -42,10 +49,12 @@ def run_states(
         reporter.message(text, "warning")
     if negative is None and any(g.needs_negative for g in guidance):
         raise LTX2Error("Guidance other than 1 needs a negative prompt; wire one (it may be empty), or set both scales to 1.")
+    for text in () if sigmas is not None else _preset_warnings(models, settings):
+        reporter.message(text, "warning")
     transformer, device = models.component("transformer"), residency.device
     blocks = (min(settings.stg_block, len(transformer.transformer_blocks) - 1),)
-    tokens = video.tokens.shape[0] * video.tokens.shape[1]
-    with torch.no_grad(), residency.use(transformer, tokens * _BYTES_PER_TOKEN), applied(transformer, models.adapters, device=device, dtype=models.dtype):
+    working = video.tokens.shape[0] * video.tokens.shape[1] * _BYTES_PER_TOKEN + adapter_bytes(models.adapters, models.dtype)
+    with torch.no_grad(), residency.use(transformer, working), applied(transformer, models.adapters, device=device, dtype=models.dtype):
         denoiser = Denoiser(
             transformer, _features(positive, models, device), None if negative is None else _features(negative, models, device),
             *guidance, blocks, settings.av_cross_timestep,

@@ -211,6 +211,19 @@ def test_peft_s_own_alpha_of_a_layer_is_taken(tmp_path):
     close(change(loaded, FF), change(lora(1), FF))
 
 
+@pytest.mark.parametrize("prefix", ["diffusion_model.", "lora_unet_", ""])
+def test_layers_of_the_text_connectors_are_left_out_and_named(tmp_path, prefix):
+    text = f"{prefix}text_embedding_projection.aggregate_embed" if prefix != "lora_unet_" else "lora_unet_text_embedding_projection_aggregate_embed"
+    pair = {f"{text}.lora_A.weight": torch.ones(2, 8), f"{text}.lora_B.weight": torch.ones(8, 2)}
+    own = {f"diffusion_model.{Q}.lora_{n}.weight": t for n, t in zip("AB", lora(1).layers[Q], strict=True)}
+    save_file({**pair, **own}, tmp_path / "a.safetensors")
+    loaded = load_adapter(tmp_path / "a.safetensors")
+    assert set(loaded.layers) == {Q} and len(loaded.left_out) == 1 and loaded.left_out[0].startswith("text_embedding_projection")
+    save_file(pair, tmp_path / "b.safetensors")
+    with pytest.raises(LTX2Error, match="only the text connectors"):
+        load_adapter(tmp_path / "b.safetensors")
+
+
 def test_bad_reference_factor_is_named(tmp_path):
     save_adapter(tmp_path / "a.safetensors", lora(metadata={"reference_downscale_factor": "half"}))
     with pytest.raises(LTX2Error, match="reference_downscale_factor is 'half'"):

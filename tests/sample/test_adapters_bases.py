@@ -14,7 +14,7 @@ from ltx2core.memory.quantize import dequantised, quantise_block
 from ltx2core.models.build import load_transformer
 from ltx2core.models.forward import Modality, denoise
 from ltx2core.models.latents import audio_coords, video_coords
-from ltx2core.sample.adapters import applied
+from ltx2core.sample.adapters import adapter_bytes, applied
 from ltx2core.tiny import TinySize, write_tiny_checkpoint
 from ltx2core.train.live_blocks import live_blocks
 
@@ -116,6 +116,15 @@ def test_adapters_equal_merged_weights_on_every_base(file, base):
         assert torch.allclose(before[i], plain[i], atol=1e-5 * size) and torch.allclose(ours[i], changed[i], atol=1e-4 * size)
         assert torch.equal(after[i], before[i])  # without a trace: to the bit
     assert not any(m._forward_hooks or m._forward_pre_hooks for m in model.modules())
+
+
+def test_bytes_are_those_of_the_matrices_that_act(file):
+    pairs = adapters(load_transformer(file, dtype=torch.float32))
+    numbers = 4 * (128 + 128 + 64 + 128 + 512 + 128 + 128 + 128)
+    sizes = {name: sum(t.numel() for layer in a.layers.values() for t in layer.tensors().values()) for a, _ in pairs for name in [a.name]}
+    assert adapter_bytes(pairs[:1], torch.bfloat16) == 2 * sizes["a"] and sizes["a"] == numbers
+    assert adapter_bytes([(pairs[0][0], 0.0)], torch.bfloat16) == 0
+    assert adapter_bytes(pairs[:2], torch.float32) == 4 * (sizes["a"] + sizes["b"])
 
 
 @pytest.mark.parametrize("strength", [float("nan"), float("inf")])

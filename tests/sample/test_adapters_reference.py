@@ -14,6 +14,7 @@ from ltx2core.media.audio import Waveform
 from ltx2core.sample.given import Given, Picture, encode_pictures, encode_sound
 from ltx2core.sample.modes import text_to_video
 from ltx2core.sample.noise import make_noise
+from ltx2core.sample.published import DISTILLED_PRESET
 from ltx2core.sample.reference import (
     Reference, fit_settings, reference_cells, reference_frames, reference_noise, reference_scale, reference_to_video, with_reference, without_reference,
 )  # fmt: skip
@@ -160,6 +161,16 @@ def test_scales_of_several_adapters():
 def test_without_an_adapter_it_is_said(models, services, prompt):
     reference_to_video(models, SETTINGS, Reference(film(17)), prompt, **services)
     assert any("No adapter is applied" in t for t in services["reporter"].texts)
+
+
+def test_the_distilled_adapter_with_other_settings_is_said(models, services, prompt):
+    distilled = models.with_adapters((ic_lora({}, "ltx-2-19b-distilled-lora-384"), 1.0))
+    text_to_video(distilled, SETTINGS, prompt, **services)
+    assert any("is made for schedule distilled, steps 8" in t for t in services["reporter"].texts)
+    services["reporter"].texts.clear()
+    text_to_video(distilled, DISTILLED_PRESET.apply(SampleSettings(64, 64, 9)), prompt, **services)
+    text_to_video(models.with_adapters((ic_lora({}, "ltx-2-19b-distilled-lora-384"), 0.0)), SETTINGS, prompt, **services)
+    assert not any("is made for" in t for t in services["reporter"].texts)
 
 
 def test_bad_strengths_and_held_videos_are_refused():
