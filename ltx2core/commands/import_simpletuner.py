@@ -17,19 +17,24 @@ def _graph_class():
 def run(arguments: argparse.Namespace) -> None:
     from ..files import write_json
     from ..runfile import read_run
+    from ..simpletuner.canvas import canvas_files
     from ..simpletuner.importer import import_files
     from ..simpletuner.model import Given
 
     given = Given(arguments.checkpoint or "", arguments.text_encoder or "")
     imported = import_files(arguments.config, arguments.datasets, root=arguments.root, given=given)
     write_json(arguments.out, imported.run)
-    read_run(arguments.out)  # so that a file that cannot be run is never left as if it could
+    run_file, without = read_run(arguments.out), ()
     if arguments.workflow:
-        from ..simpletuner.canvas import canvas_files
-
-        for path, content in canvas_files(imported.run, _graph_class(), arguments.workflow).items():
+        files, without = canvas_files(run_file, _graph_class(), arguments.workflow)
+        for path, content in files.items():
             write_json(path, content)
-    print(json.dumps(imported.report.to_dict(), indent=1, ensure_ascii=False) if arguments.json else imported.report)
+    if arguments.json:
+        print(json.dumps({**imported.report.to_dict(), "without_widget": list(without)}, indent=1, ensure_ascii=False))
+        return
+    print(imported.report)
+    if without:
+        print("", "On the canvas no widget holds these; the run file does:", *(f"  {line}" for line in without), sep="\n")
 
 
 def add(commands) -> None:
