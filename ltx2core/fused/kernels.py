@@ -159,6 +159,20 @@ def gated(g: Tensor, gate: Tensor, index: Tensor, out: Tensor) -> None:
 
 
 @triton.jit
+def _copy(x, out, columns, x_row, out_row, BLOCK: tl.constexpr):
+    row = tl.program_id(0).to(tl.int64)
+    at = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
+    inside = at < columns
+    tl.store(out + row * out_row + at, tl.load(x + row * x_row + at, inside).to(out.dtype.element_ty), inside)
+
+
+def copy(x: Tensor, out: Tensor) -> None:
+    rows, columns = x.shape
+    block = min(4096, triton.next_power_of_2(columns))
+    _copy[(rows, triton.cdiv(columns, block))](x, out, columns, x.stride(0), out.stride(0), block, num_warps=8)
+
+
+@triton.jit
 def _fill(matrix, values, scale, a0, a1, a2, b0, b1, b2, end0, end1, rows, inner, width, r0, r1, r2, s0, s1, s2, matrix_row, values_row,
           FORMED: tl.constexpr, WIDTH: tl.constexpr, BLOCK: tl.constexpr):  # fmt: skip
     row = tl.program_id(0).to(tl.int64)

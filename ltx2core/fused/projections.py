@@ -64,7 +64,7 @@ class Projection:
         towards, parts = self._towards(query.ext, layout)
         self._through_norm(w, "q", query.raw, rope, dq, parts[0])
         self._through_norm(w, "k", kv.raw, rope, dk, parts[1])
-        parts[2].copy_(dv)
+        ops.copy(dv, parts[2])
         return linear.backward(w.matrix(group), query.ext, towards, layout, w.adapters)
 
     def query_backward(self, w: BlockWeights, query: Query, rope: Rope | None, dq: Tensor) -> Tensor:
@@ -82,7 +82,7 @@ class Projection:
             return None
         towards, parts = self._towards(kv.ext, layout)
         self._through_norm(w, "k", kv.raw, rope, dk, parts[0])
-        parts[1].copy_(dv)
+        ops.copy(dv, parts[1])
         return linear.backward(w.matrix(group), kv.ext, towards, layout, w.adapters, wanted)
 
     @staticmethod

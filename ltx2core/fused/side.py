@@ -56,7 +56,7 @@ def with_room(x: Tensor, w: BlockWeights, group: str) -> Tensor:
     if not w.layouts[group].width:
         return x
     ext, place = linear.room(x.shape[0], w.layouts[group], x)
-    place.copy_(x)
+    ops.copy(x, place)
     return ext
 
 
@@ -190,7 +190,7 @@ def feed_forward_backward(spec: SideSpec, w: BlockWeights, side: Side, kept: Fee
     layout = w.layouts[group]
     if layout.width:
         towards, dy = linear.gradient_room(g.shape[0], layout, g)
-        dy.copy_(dinner)
+        ops.copy(dinner, dy)
     else:
         towards = dinner
     dx = linear.backward(w.matrix(group), kept.ext, towards, layout, w.adapters)
