@@ -55,7 +55,7 @@ class LTX2TrainSettings(io.ComfyNode):
                 io.Float.Input("first_frame_probability", default=0.0, min=0.0, max=1.0, step=0.05, tooltip="Share of samples whose first frame is given clean, so that the LoRA also serves image-to-video. 0.3 to 0.5 for that, 0 for text-to-video alone."),
                 io.Float.Input("audio_weight", default=1.0, min=0.0, max=100.0, step=0.05, tooltip="Weight of the sound's loss. 0 trains the picture alone."),
                 io.Float.Input("caption_dropout", default=0.0, min=0.0, max=1.0, step=0.05, tooltip="Share of samples trained with the empty prompt. 0.05 to 0.1 helps a style that shall always be there."),
-                io.Combo.Input("optimizer", options=list(OPTIMIZERS), default="adamw", tooltip="adamw keeps float32 copies: exact, 12 bytes a trained weight more. adamw_bf16 keeps all in bf16 with stochastic rounding, for tight memory; adamw_8bit is between. prodigy finds the rate itself: set learning_rate to 1. lion wants a tenth of AdamW's rate."),
+                io.Combo.Input("optimizer", options=list(OPTIMIZERS), default="adamw", tooltip="adamw keeps float32 copies: exact, 12 bytes a trained weight more. adamw_bf16 keeps all in bf16 with stochastic rounding, for tight memory; adamw_8bit is between. prodigy finds the rate itself: set learning_rate to 1. lion wants a tenth of AdamW's rate. came needs pip install pytorch-optimizer."),
                 io.Combo.Input("schedule", options=list(SCHEDULES), default="constant", tooltip="The learning rate after the warm-up: constant, or falling to 0 at the last step."),
                 io.Float.Input("max_grad_norm", default=1.0, min=0.0, max=100.0, step=0.05, extra_dict=ADVANCED, tooltip="Longest gradient; longer ones are shortened. 0 switches this off."),
                 io.Int.Input("accumulation", default=1, min=1, max=1024, extra_dict=ADVANCED, tooltip="Passes whose gradients are summed before a step: the effect of a larger batch without its memory, at its time."),
@@ -68,6 +68,7 @@ class LTX2TrainSettings(io.ComfyNode):
                 io.Float.Input("weight_decay", default=0.01, min=0.0, max=1.0, step=0.001, extra_dict=ADVANCED, tooltip="Pulls trained weights towards 0. 0.01 is usual."),
                 io.Int.Input("keep_every", default=0, min=0, max=1_000_000, optional=True, extra_dict=ADVANCED, tooltip="States at multiples of so many steps are kept for good, beside the newest ones. 0 for none."),
                 io.String.Input("resume", default="auto", optional=True, extra_dict=ADVANCED, tooltip="auto goes on where the run of this name is. new begins again and sets the states there aside. A path of a state-....safetensors, or of a run's folder, begins from there."),
+                io.Boolean.Input("decay_vectors", default=False, optional=True, extra_dict=ADVANCED, tooltip="Let weight_decay also pull on vectors, such as the sizes that a dora learns. Off is right."),
             ],
             outputs=[TrainSettingsWire.Output("settings", tooltip="For Train LoRA.")],
         )  # fmt: skip

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import cached_property
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 # Elements; keeps every parameter aligned for the fastest matrix kernels, and the whole a multiple of 8-bit state blocks.
 ALIGNMENT = 256
@@ -32,3 +33,14 @@ class FlatParameters:
                 self.values[place].copy_(parameter.flatten())
                 parameter.data = self.values[place].view(parameter.shape)
                 parameter.grad = self.gradients[place].view(parameter.shape)
+
+    @cached_property
+    def matrices(self) -> Tensor | None:
+        """[total] bool: where numbers of matrices lie, not those of vectors such as a DoRA's sizes; None for everywhere."""
+        if all(p.ndim > 1 for p in self.parameters):
+            return None
+        mask, start = torch.zeros_like(self.values, dtype=torch.bool), self.values.storage_offset()
+        for parameter in self.parameters:
+            offset = parameter.storage_offset() - start
+            mask[offset : offset + parameter.numel()] = parameter.ndim > 1
+        return mask

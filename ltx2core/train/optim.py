@@ -98,9 +98,14 @@ class MasterCopy:
         self._master = nn.Parameter(self._flat.values.float())
         self._master.grad = torch.zeros_like(self._master) if self._apart else self._flat.gradients
         self._rate = torch.zeros((), device=self._master.device)
+        self._decayed = None if settings.decay_vectors or not settings.weight_decay else self._flat.matrices
 
     def set_rate(self, rate: float) -> None:
         self._rate.fill_(rate)
+
+    def shrink(self, value: Tensor, rate: Tensor) -> None:
+        """Weight decay, decoupled from the gradient: value *= 1 - rate * decay, where weights decay."""
+        value.mul_(1 - rate * self._decay if self._decayed is None else 1 - rate * self._decay * self._decayed)
 
     def update(self, value: Tensor, gradient: Tensor) -> None:
         """Change the flat float32 ``value`` in place."""
@@ -142,10 +147,8 @@ class MasterAdamW(MasterCopy):
 
     def __init__(self, parameters: Iterable[nn.Parameter], settings: TrainSettings):
         super().__init__(parameters, settings)
-        fast = self._master.device.type == "cuda"
-        self._adam = torch.optim.AdamW(
-            [self._master], lr=self._rate, betas=BETAS, eps=EPSILON, weight_decay=settings.weight_decay, fused=fast or None, capturable=fast
-        )
+        fast, decay = self._master.device.type == "cuda", settings.weight_decay if self._decayed is None else 0.0
+        self._adam = torch.optim.AdamW([self._master], lr=self._rate, betas=BETAS, eps=EPSILON, weight_decay=decay, fused=fast or None, capturable=fast)
         # torch makes its state at the first step; made now, it has fixed addresses and can be loaded into.
         self._adam.state[self._master] = {
             "step": torch.zeros((), device=self._master.device),
@@ -154,6 +157,8 @@ class MasterAdamW(MasterCopy):
         }
 
     def update(self, value: Tensor, gradient: Tensor) -> None:
+        if self._decayed is not None:
+            self.shrink(value, self._rate)  # torch's would take all of the flat tensor
         self._adam.step()
 
     def tensors(self) -> dict[str, Tensor]:
@@ -168,6 +173,7 @@ class StochasticAdamW:
         self._flat = FlatParameters(parameters)
         if self._flat.values.dtype != torch.bfloat16:
             raise LTX2Error("The optimizer adamw_bf16 needs an adapter in bf16; set dtype to bf16, or optimizer to adamw.")
+        self._decayed = None if settings.decay_vectors or not settings.weight_decay else self._flat.matrices
         self._mean, self._square = torch.zeros_like(self._flat.values), torch.zeros_like(self._flat.values)
         self._rate, self._steps = (torch.zeros((), device=self._mean.device) for _ in range(2))
 
@@ -180,7 +186,7 @@ class StochasticAdamW:
         factor = self._scale * (self._limit / (norm + 1e-6)).clamp(max=1.0) if self._limit > 0 else self._scale
         self._steps += 1
         scales = 1 - BETAS[0] ** self._steps, 1 - BETAS[1] ** self._steps
-        if self._mean.is_cuda and has_triton():
+        if self._mean.is_cuda and has_triton() and self._decayed is None:
             from .adamw_kernel import adamw
 
             factor = torch.as_tensor(factor, dtype=torch.float32, device=self._mean.device)
@@ -196,7 +202,8 @@ class StochasticAdamW:
         mean = self._mean[piece].float().lerp_(gradient, 1 - BETAS[0])
         square = self._square[piece].float().lerp_(gradient**2, 1 - BETAS[1])
         change = (mean / mean_scale) / ((square / square_scale).sqrt() + EPSILON)
-        value = self._flat.values[piece].float() * (1 - self._rate * self._decay) - self._rate * change
+        decay = self._decay if self._decayed is None else self._decay * self._decayed[piece]
+        value = self._flat.values[piece].float() * (1 - self._rate * decay) - self._rate * change
         for target, result in ((self._mean, mean), (self._square, square), (self._flat.values, value)):
             target[piece].copy_(stochastic_round(result))
 

@@ -9,8 +9,9 @@ from contextlib import nullcontext
 import torch
 from torch import Tensor, nn
 
+from ..errors import LTX2Error
 from .flat import FlatParameters
-from .optim import BETAS, EPSILON, MasterAdamW, MasterCopy, Optimizer, StochasticAdamW, clip_norm, copy_into
+from .optim import BETAS, EPSILON, PIECE, MasterAdamW, MasterCopy, Optimizer, StochasticAdamW, clip_norm, copy_into, stochastic_round
 from .settings import TrainSettings
 
 
@@ -25,7 +26,8 @@ class Lion(MasterCopy):
 
     def update(self, value: Tensor, gradient: Tensor) -> None:
         direction = self._momentum.lerp(gradient, 1 - self.betas[0]).sign_()
-        value.mul_(1 - self._rate * self._decay).sub_(direction.mul_(self._rate))
+        self.shrink(value, self._rate)
+        value.sub_(direction.mul_(self._rate))
         self._momentum.lerp_(gradient, 1 - self.betas[1])
 
     def tensors(self) -> dict[str, Tensor]:
@@ -59,35 +61,70 @@ class Prodigy(MasterCopy):
         new = torch.maximum(d, estimate.float())
         # The step is taken with the d that entered it, as in the algorithm; the new one serves the next.
         change = self._mean / (self._square.sqrt() + d * EPSILON)
-        value.mul_(1 - self._rate * d * self._decay).sub_(change * (self._rate * d))
+        self.shrink(value, self._rate * d)
+        value.sub_(change * (self._rate * d))
         d.copy_(new)
 
     def tensors(self) -> dict[str, Tensor]:
         return {"start": self._start, "mean": self._mean, "square": self._square, "sum": self._sum, "distance": self._distance, "numerator": self._numerator}
 
 
-class Adafactor(MasterCopy):
-    """torch's Adafactor (Shazeer and Stern 2018), whose second moments are factored, so each matrix is updated by itself."""
+class OneByOne(MasterCopy):
+    """Each matrix is updated by itself, as a view of the flat master, by an optimizer of a library that ``make`` gives."""
 
     def __init__(self, parameters: Iterable[nn.Parameter], settings: TrainSettings):
-        parameters = tuple(parameters)
-        super().__init__(parameters, settings)
-        self._views = []
-        start = self._flat.values.storage_offset()
+        super().__init__(tuple(parameters), settings)
+        self._views, start = [], self._flat.values.storage_offset()
         for parameter in self._flat.parameters:
             offset = parameter.storage_offset() - start
             view = nn.Parameter(self._master.detach()[offset : offset + parameter.numel()].view(parameter.shape))
             view.grad = self._master.grad[offset : offset + parameter.numel()].view(parameter.shape)
             self._views.append(view)
-        self._adafactor = torch.optim.Adafactor(self._views, lr=self._rate, weight_decay=settings.weight_decay, foreach=True)
-        for view in self._views:
-            self._adafactor.state[view] = _factored_state(view)
+        decays = {True: settings.weight_decay, False: settings.weight_decay if settings.decay_vectors else 0.0}
+        groups = {m: [v for v in self._views if (v.ndim > 1) == m] for m in (True, False)}
+        self._inner = self.make([{"params": views, "weight_decay": decays[m]} for m, views in groups.items() if views])
+
+    def make(self, groups: list[dict]) -> torch.optim.Optimizer:
+        """With state as before the first step, so that it can be loaded into."""
+        raise NotImplementedError
 
     def update(self, value: Tensor, gradient: Tensor) -> None:
-        self._adafactor.step()
+        self._inner.step()
 
     def tensors(self) -> dict[str, Tensor]:
-        return {f"{i}.{n}": t for i, view in enumerate(self._views) for n, t in self._adafactor.state[view].items()}
+        return {f"{i}.{n}": t for i, view in enumerate(self._views) for n, t in self._inner.state[view].items() if isinstance(t, Tensor) and n not in _TELLTALES}
+
+
+# What a library keeps for showing alone.
+_TELLTALES = ("RMS",)
+
+
+class Adafactor(OneByOne):
+    """torch's Adafactor (Shazeer and Stern 2018), whose second moments are factored."""
+
+    def make(self, groups: list[dict]) -> torch.optim.Optimizer:
+        inner = torch.optim.Adafactor(groups, lr=self._rate, foreach=True)
+        for view in self._views:
+            inner.state[view] = _factored_state(view)
+        return inner
+
+
+class Came(OneByOne):
+    """CAME (Luo et al. 2023) of the library pytorch-optimizer: factored moments, and a momentum weighed by how steady it is."""
+
+    def make(self, groups: list[dict]) -> torch.optim.Optimizer:
+        try:
+            from pytorch_optimizer import CAME
+        except ImportError as error:
+            raise LTX2Error("The optimizer came needs the library pytorch-optimizer; run pip install pytorch-optimizer, or choose adafactor.") from error
+        inner = CAME(groups, lr=0.0)
+        for group in inner.param_groups:
+            inner.init_group(group)
+        return inner
+
+    def set_rate(self, rate: float) -> None:
+        for group in self._inner.param_groups:
+            group["lr"] = rate
 
 
 def _factored_state(view: Tensor) -> dict[str, Tensor]:
@@ -108,7 +145,9 @@ class EightBitAdamW:
         self._flat = FlatParameters(parameters)
         self._whole = nn.Parameter(self._flat.values)
         self._whole.grad = self._flat.gradients
-        self._adam = AdamW8bit([self._whole], lr=0.0, betas=BETAS, eps=EPSILON, weight_decay=settings.weight_decay, bf16_stochastic_round=True)
+        self._decay, self._decayed = settings.weight_decay, None if settings.decay_vectors or not settings.weight_decay else self._flat.matrices
+        decay = self._decay if self._decayed is None else 0.0
+        self._adam = AdamW8bit([self._whole], lr=0.0, betas=BETAS, eps=EPSILON, weight_decay=decay, bf16_stochastic_round=True)
         self._rate = self._adam.param_groups[0]["lr"]
         buffers = {n: self._adam._new_buffer(self._whole.detach(), signed) for n, signed in (("exp_avg", True), ("exp_avg_sq", False))}
         self._adam.state[self._whole] = {"step": torch.tensor(0.0), **buffers}
@@ -121,10 +160,20 @@ class EightBitAdamW:
         if self._scale != 1:
             self._flat.gradients.mul_(self._scale)
         norm = clip_norm(self._flat.gradients, self._limit)
+        if self._decayed is not None:
+            self._shrink()
         with nullcontext() if _can_compile(self._whole.device) else torch.compiler.set_stance("force_eager"):
             self._adam.step()
         self._flat.gradients.zero_()
         return norm
+
+    def _shrink(self) -> None:
+        """Weight decay where vectors are among the weights; torchao knows one for all of the flat tensor."""
+        values = self._flat.values
+        for start in range(0, len(values), PIECE):
+            piece = slice(start, start + PIECE)
+            shrunk = values[piece].float() * (1 - self._rate * self._decay * self._decayed[piece])
+            values[piece].copy_(stochastic_round(shrunk) if values.dtype == torch.bfloat16 else shrunk)
 
     def state_dict(self) -> dict[str, Tensor]:
         tensors = {}
@@ -157,4 +206,5 @@ KINDS: dict[str, Callable[[Iterable[nn.Parameter], TrainSettings], Optimizer]] =
     "prodigy": Prodigy,
     "adafactor": Adafactor,
     "lion": Lion,
+    "came": Came,
 }

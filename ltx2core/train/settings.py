@@ -22,7 +22,7 @@ TARGET_PRESETS = ("auto", "video", "video_ff", "audio", "audio_ff", "cross_modal
 ADAPTER_KINDS = ("lora", "dora", "lokr", "loha")
 TIMESTEP_KINDS = ("shifted_logit_normal", "logit_normal", "uniform", "beta")
 LOSSES = ("l2", "huber", "smooth_l1")
-OPTIMIZERS = ("adamw", "adamw_bf16", "adamw_8bit", "prodigy", "adafactor", "lion")
+OPTIMIZERS = ("adamw", "adamw_bf16", "adamw_8bit", "prodigy", "adafactor", "lion", "came")
 SCHEDULES = ("constant", "linear", "cosine", "polynomial")
 DTYPE_NAMES = ("bf16", "float32", "auto")
 
@@ -103,7 +103,9 @@ class TrainSettings:
     max_grad_norm: 0 means no clipping. batch_size: clips a forward pass; accumulation: passes an optimizer step.
     optimizer: ``adamw`` keeps a float32 master and float32 moments beside a bf16 adapter; ``adamw_bf16`` keeps all in
     bf16 and rounds stochastically; ``adamw_8bit`` keeps moments in 8 bits; ``prodigy`` finds the rate itself, times
-    learning_rate, which should be 1; ``adafactor`` and ``lion`` keep about one number less a weight. schedule_end: what
+    learning_rate, which should be 1; ``adafactor`` and ``lion`` keep about one number less a weight; ``came`` is of the
+    library pytorch-optimizer, if installed. weight_decay: of matrices; decay_vectors: of vectors too, a DoRA's sizes and
+    CREPA's bias, which 0 would ruin. schedule_end: what
     share of the rate a falling schedule ends at; schedule_restarts: of cosine; schedule_power: of polynomial. ema_decay:
     of the mean of the weights that is validated and exported, 0 for the weights themselves. divergence_guard: save and stop when a validation loss is more than this many
     times its best; 0 is off. audio_weight: of the sound's loss in the sum; 0 means that sound is not trained.
@@ -154,6 +156,7 @@ class TrainSettings:
     schedule_power: float = 2.0
     ema_decay: float = 0.0
     divergence_guard: float = 0.0
+    decay_vectors: bool = False
     keep_every: int = 0
     resume: str = "auto"
     preview_every: int = 0

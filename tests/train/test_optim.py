@@ -38,7 +38,7 @@ def numbers():
 @pytest.mark.parametrize("accumulation", [1, 3])
 def test_adamw(numbers, limit, accumulation):
     start, gradients = numbers
-    settings = TrainSettings(weight_decay=0.1, max_grad_norm=limit, accumulation=accumulation)
+    settings = TrainSettings(weight_decay=0.1, decay_vectors=True, max_grad_norm=limit, accumulation=accumulation)
     parameter = nn.Parameter(start.float())
     run(MasterAdamW([parameter], settings), parameter, [g.float() * accumulation for g in gradients], 0.01)
     assert torch.allclose(parameter.double(), adamw_by_hand(start, gradients, 0.01, 0.1, limit), atol=1e-6)
@@ -66,7 +66,7 @@ def test_stochastic_adamw_follows_adamw_on_average(numbers):
     start, gradients = numbers
     many = nn.Parameter(start.bfloat16().repeat(4000, 1))
     exact = adamw_by_hand(start.bfloat16().double(), [g.bfloat16().double() for g in gradients], 0.01, 0.1, 0.0)
-    run(StochasticAdamW([many], TrainSettings(weight_decay=0.1, max_grad_norm=0.0)), many, [g.bfloat16().repeat(4000, 1) for g in gradients], 0.01)
+    run(StochasticAdamW([many], TrainSettings(weight_decay=0.1, decay_vectors=True, max_grad_norm=0.0)), many, [g.bfloat16().repeat(4000, 1) for g in gradients], 0.01)
     assert (many.double().mean(0) - exact).abs().max() < 2e-3
 
 

@@ -19,7 +19,7 @@ KINDS = ("adamw", "adamw_bf16", "adamw_8bit", "prodigy", "adafactor", "lion")
 
 
 def options(kind, **more):
-    return TrainSettings(optimizer=kind, weight_decay=0.1, max_grad_norm=0.0, **more)
+    return TrainSettings(optimizer=kind, weight_decay=0.1, max_grad_norm=0.0, decay_vectors=True, **more)
 
 
 def run(optimizer, parameters, gradients, rate):
