@@ -54,7 +54,7 @@ class LTX2PromptLibrary(io.ComfyNode):
             return io.NodeOutput(encode_library(library, negative, checkpoint.checkpoint, text_encoder, Store(host.paths.cache_dir()), **services))
 
     @classmethod
-    def fingerprint_inputs(cls, source: str, file: str, **_) -> str:
+    def fingerprint_inputs(cls, source: str = "", file: str = "", **_) -> str:
         """A file that was edited is read again."""
         if source != "file" or not file.strip():
             return ""
@@ -138,6 +138,14 @@ class LTX2Validate(io.ComfyNode):
             )  # fmt: skip
             grid: Path = result.grids[0]
             return io.NodeOutput(video_of(grid), str(folder), str(result.table), ui=shown(grid))
+
+
+    @classmethod
+    def fingerprint_inputs(cls, name: str = "", **_) -> int:
+        """How many files are there: a clip that was deleted is made again, though the graph is the same."""
+        from .host.paths import HostPaths
+
+        return sum("__" in p.name for p in (HostPaths().output_dir() / "ltx2_validation" / slug(name)).glob("*.m*"))
 
 
 def _strengths(text: str) -> list[float]:

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from ..errors import LTX2Error
 from ..media.audio import decode_audio
 from ..media.probe import opened, picture_stream, probe
 from ..media.video import rgb
 from ..media.write import write_video
+from .recipe import read_tags
 
+GRID_TAG = "ltx2_grid"
 _WIDEST, _TALLEST = 3840, 2160  # what players and their decoders take everywhere
 _BACK, _INK, _GAP = (24, 24, 27), (235, 235, 235), 4
 
@@ -118,9 +123,9 @@ def frames(layout: Layout, columns: Sequence[str], rows: Sequence[GridRow], coun
 
 
 def write_grids(
-    folder: Path, columns: Sequence[str], rows: Sequence[GridRow], *, heard: int = 0, tile_width: int = 384, metadata: dict[str, str] | None = None
+    folder: Path, columns: Sequence[str], rows: Sequence[GridRow], *, heard: int = 0, tile_width: int = 384, metadata: Mapping[str, str] | None = None
 ) -> list[Path]:
-    """``grid.mp4``, and ``grid_2.mp4`` and so on where the rows need more pages.
+    """``grid.mp4``, and ``grid_2.mp4`` and so on where the rows need more pages. A grid of the same files is not written again.
 
     Args:
         heard: the column whose clip of a page's first row is heard.
@@ -128,12 +133,28 @@ def write_grids(
     files = [f for row in rows for f in row.files if f is not None]
     infos = [probe(f) for f in files]
     layout, page = plan_layout((infos[0].width, infos[0].height), len(columns), len(rows), tile_width)
-    longest = max(info.frames for info in infos)
-    paths = []
-    for number, start in enumerate(range(0, len(rows), page), 1):
+    longest, pages = max(info.frames for info in infos), -(-len(rows) // page)
+    paths = [folder / ("grid.mp4" if n == 0 else f"grid_{n + 1}.mp4") for n in range(pages)]
+    content = _content(columns, rows, (heard, tile_width))
+    if all(_holds(path, content) for path in paths):
+        return paths
+    for path, start in zip(paths, range(0, len(rows), page), strict=True):
         part = rows[start : start + page]
         sound = next((decode_audio(row.files[heard], rate=24000) for row in part if row.files[heard] is not None), None)
-        path = folder / ("grid.mp4" if number == 1 else f"grid_{number}.mp4")
-        paths.append(write_video(path, frames(layout, columns, part, longest), infos[0].frame_rate, sound, metadata))
+        write_video(path, frames(layout, columns, part, longest), infos[0].frame_rate, sound, {**(metadata or {}), GRID_TAG: content})
     return paths
 
+
+def _content(columns: Sequence[str], rows: Sequence[GridRow], look: tuple[int, ...]) -> str:
+    """A digest of labels and files as they are now."""
+    shown = [[row.label, [None if f is None else [f.name, f.stat().st_size, f.stat().st_mtime_ns] for f in row.files]] for row in rows]
+    return hashlib.sha256(json.dumps([look, list(columns), shown]).encode()).hexdigest()
+
+
+def _holds(path: Path, content: str) -> bool:
+    if not path.is_file():
+        return False
+    try:
+        return read_tags(path).get(GRID_TAG) == content
+    except LTX2Error:
+        return False

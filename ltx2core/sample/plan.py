@@ -112,16 +112,19 @@ class Plan:
         }  # fmt: skip
         uses = {c.label: adapter_uses((*models.adapters, *c.adapters)) for c in self.all_columns}
         referring = {c.label: takes_reference((*models.adapters, *c.adapters)) for c in self.all_columns}
+        # Rows of a library share one picture or video, whose digest takes a moment.
+        facts = {i: given_facts(given) for i, given in {id(row.given): row.given for row in self.rows}.items()}
+        references = {i: _reference_facts(r) for i, r in {id(row.reference): row.reference for row in self.rows}.items()}
         cells = []
         for i, row in enumerate(self.rows):
-            given = given_facts(row.given)
+            given = facts[id(row.given)]
             recipe = Recipe(row.name, row.prompt.text, row.prompt.key, adapters=(), settings={}, given=given, **shared)
             if row.original is not None:
                 cells.append(Cell(i, ORIGINAL, None, replace(recipe, given={"original": row.original.key})))
             for seed in self.seeds:
                 for label, use in uses.items():
                     settings = {**_with_presets(row.settings, use).to_dict(), "seed": seed, "batch": 1, "seeds": ()}
-                    shown = {} if row.reference is None or not referring[label] else {"reference": [tensor_digest(row.reference.frames), row.reference.strength]}
+                    shown = references[id(row.reference)] if referring[label] else {}
                     cells.append(Cell(i, label, seed, replace(recipe, adapters=use, settings=settings, given={**given, **shown})))
         return tuple(cells)
 
@@ -161,6 +164,10 @@ def given_facts(given: Given) -> dict[str, object]:
         if tensor is not None:
             facts[name] = tensor_digest(tensor)
     return facts
+
+
+def _reference_facts(reference: Reference | None) -> dict[str, object]:
+    return {} if reference is None else {"reference": [tensor_digest(reference.frames), reference.strength]}
 
 
 def library_rows(

@@ -125,7 +125,9 @@ def test_schedules_are_equal(theirs):
 
 def test_text_to_video_is_equal_under_every_rule(transformer, given, theirs):
     host = theirs(None)
-    assert {r: distance(ours(transformer, given, r), host, "t2v") <= TOLERANCE for r in CROSS_TIMESTEP_RULES} == dict.fromkeys(CROSS_TIMESTEP_RULES, True)
+    found = {r: distance(ours(transformer, given, r), host, "t2v") for r in CROSS_TIMESTEP_RULES}
+    print(f"T2V differs from this ComfyUI's by {found}")
+    assert max(found.values()) <= TOLERANCE
     assert host["t2v.video"].std() > 0.1 and (host["t2v.video"] - host["i2v.video"]).abs().max() > 10 * TOLERANCE
 
 

@@ -1,11 +1,12 @@
 """Validate and the nodes around it in a real ComfyUI: files, the graph inside them, going on, and every mode by its wires."""
 
 import json
+import shutil
 
 import av
 import pytest
 import torch
-from comfy_host import SMALL, error_of
+from comfy_host import SMALL, error_of, shipped
 from PIL import Image
 
 from ltx2core.checkpoint.adapter import Adapter, save_adapter
@@ -33,7 +34,7 @@ LOADERS = {
 SAMPLE = {"checkpoint": ["1", 0], "settings": ["3", 0], "positive": ["4", 0], "negative": ["5", 0], "sound_fit": "fit_sound"}
 GRAPH = {
     **{k: LOADERS[k] for k in "123"},
-    "6": {"class_type": "LTX2LoadAdapter", "inputs": {"adapter": "validated.safetensors", "strength": 1.0, "hub_file": "", "allow_download": False}},
+    "6": {"class_type": "LTX2LoadAdapter", "inputs": {"adapter": "validated.safetensors", "strength": 1.0, "hub_file": "", "allow_download": False, "published": "(none)"}},
     "7": {
         "class_type": "LTX2PromptLibrary",
         "inputs": {"checkpoint": ["1", 0], "text_encoder": ["2", 0], "source": "text below", "prompts": LIBRARY, "file": "", "only": "", "negative": ""},
@@ -95,7 +96,7 @@ def test_validate_writes_cells_with_the_graph_inside_and_goes_on(comfy, adapter)
     times = {p: p.stat().st_mtime_ns for p in cells}
     cells[3].unlink()
     comfy.post("/free", {"unload_models": True, "free_memory": True})
-    run_with_workflow(comfy, graph_of(tags(cells[0])) | {"8": {**GRAPH["8"], "inputs": {**GRAPH["8"]["inputs"], "scores": False}}})
+    run_with_workflow(comfy, graph_of(tags(cells[0])))
     again = {p: p.stat().st_mtime_ns for p in cells}
     assert [p for p in cells if again[p] != times[p]] == [cells[3]]
 
@@ -206,3 +207,16 @@ def test_every_seed_is_saved_and_sound_alone_is_heard(comfy):
 def test_bad_input_is_said_in_a_sentence(comfy, adapter, change, said):
     graph = {k: {**v, "inputs": {**v["inputs"], **change.get(k, {})}} for k, v in GRAPH.items()}
     assert said in error_of(comfy.wait(comfy.submit(graph)))
+
+
+def test_shipped_workflow(comfy, adapter):
+    lora = comfy.base / "models" / "loras" / "my_first_lora.safetensors"
+    if not lora.is_file():
+        shutil.copy(adapter, lora)
+    graph = shipped("validation", LTX2SampleSettings={**SMALL, "steps": 1}, LTX2PromptLibrary={"only": "motion, music"}, LTX2Validate={"seeds": "1"})
+    outputs = comfy.run(graph)
+    folder = comfy.base / "output" / "ltx2_validation" / "my_first_lora"
+    assert [e["filename"] for node in outputs.values() for e in node.get("images", [])] == ["grid.mp4"]
+    assert {p.name.split("__")[0] + p.name.split("__")[1] for p in folder.glob("*__*.mp4")} == {
+        f"{prompt}{column}" for prompt in ("motion", "music") for column in ("base", "my_first_lora-x0.7", "my_first_lora-x1")
+    }  # fmt: skip

@@ -110,7 +110,9 @@ def test_a_run_that_dies_goes_on_at_the_missing_cell(plan, tiny_models, services
     assert result.made == 5 and set(first) <= set(result.files)
     assert all(p.stat().st_mtime_ns == t for p, t in first.items())
     assert any("3 of 8 cells are there from before" in s for s in services["reporter"].said)
-    assert validate(tiny_models, plan, tmp_path, **services).made == 0
+    grid = result.grids[0].stat().st_mtime_ns
+    again = validate(tiny_models, plan, tmp_path, **services)
+    assert again.made == 0 and again.grids == result.grids and grid == result.grids[0].stat().st_mtime_ns
 
 
 def test_damaged_and_changed_cells_are_made_again(plan, tiny_models, services, tmp_path, make_adapter):
