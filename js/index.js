@@ -13,7 +13,9 @@ const TRAIN = "LTX2TrainLoRA", MEMORY = "LTX2MemorySettings", DATASET = "LTX2Vid
 const strip = (node) => (node.ltx2Strip ??= new Strip(node));
 const memoryBar = (node) => (node.ltx2Memory ??= new MemoryBar(node));
 const findings = (node) => (node.ltx2Findings ??= new Findings(node));
-const PANELS = { [DATASET]: strip, [MEMORY]: memoryBar, [PREFLIGHT]: findings, [TRAIN]: (node) => (node.ltx2Train = new TrainPanel(node, (plan) => showPlan(node, plan))) };
+const SEGMENT = "LTX2TrainSegment";
+const trainPanel = (node) => (node.ltx2Train = new TrainPanel(node, (plan) => showPlan(node, plan)));
+const PANELS = { [DATASET]: strip, [MEMORY]: memoryBar, [PREFLIGHT]: findings, [TRAIN]: trainPanel, [SEGMENT]: trainPanel };
 const panels = () => [...allNodes()].filter((n) => n.ltx2Train);
 
 /** The panels of an event's run; without a run, that of its node. */

@@ -3,7 +3,7 @@ import { addPanel, make } from "./dom.js";
 import { gib, t } from "./strings.js";
 
 const PARTS = ["weights", "adapter", "optimizer", "activations"];
-const HEIGHT = 84;
+const HEIGHT = 130;
 
 /** [name, bytes, share of the whole] of each part, what is free, or by how much the plan is over. */
 export function shares(plan) {

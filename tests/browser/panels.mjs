@@ -59,11 +59,11 @@ await browse(async (browser) => {
     widths: Object.fromEntries([...document.querySelectorAll(".ltx2-bar .ltx2-part")].map((e) => [e.className.split("ltx2-part-")[1], e.getBoundingClientRect().width])),
     findings: [...document.querySelectorAll(".ltx2-findings li")].map((e) => [e.className, e.textContent]),
   }));
-  await page.evaluate(() => document.querySelectorAll(".ltx2-button").forEach((b) => (b.disabled = false)));
   found.palettes = {};
   for (const palette of palettes) {
     await page.evaluate((name) => window.app.extensionManager.setting.set("Comfy.ColorPalette", name), palette);
     await page.waitForTimeout(700);
+    await page.evaluate(() => document.querySelectorAll(".ltx2-button").forEach((b) => (b.disabled = false)));
     found.palettes[palette] = await page.evaluate(contrasts);
   }
   await page.evaluate(() => window.app.extensionManager.setting.set("Comfy.ColorPalette", "dark"));

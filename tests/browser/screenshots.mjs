@@ -1,0 +1,77 @@
+// Takes the pictures of the docs. Arguments: { url, out, run, plan, prompt, workflow }.
+import { answer, boxOf, browse, look, openCanvas, openGraph, panel, queue, readJSON } from "./lib.mjs";
+
+const { url, out, run, plan, prompt, workflow } = JSON.parse(process.argv[2]);
+const SMALL = { width: 128, height: 96, frames: 17 };
+const WIDGETS = {
+  LTX2VideoDataset: SMALL, LTX2SampleT2V: { ...SMALL, steps: 2 }, LTX2TrainLoRA: { name: run },
+  LTX2TrainSettings: { steps: 400, warmup: 5, dtype: "float32", learning_rate: 0.004, validate_every: 50, checkpoint_every: 0 },
+};
+const pictures = [];
+
+async function take(page, name, clip) {
+  await page.mouse.move(4, 600);
+  await page.screenshot({ path: `${out}/${name}.jpg`, type: "jpeg", quality: 82, clip });
+  pictures.push(`${name}.jpg`);
+}
+
+async function takeNode(page, name, type) {
+  await look(page, [type], 40, 1.5);
+  await page.waitForTimeout(500);
+  await take(page, name, await boxOf(page, type));
+}
+
+const widen = (page, type, width, height = 0) => page.evaluate(([type, width, height]) => {
+  const n = window.app.graph.nodes.find((n) => n.type === type);
+  n.setSize([width, Math.max(height, n.computeSize()[1])]);
+}, [type, width, height]);
+
+await browse(async (browser) => {
+  const page = await openCanvas(browser, url, { viewport: { width: 1500, height: 1300 } });
+  await openGraph(page, readJSON(workflow), WIDGETS);
+  await widen(page, "LTX2TrainLoRA", 520, 760);
+  await widen(page, "LTX2VideoDataset", 440);
+  await page.evaluate((prompt) => {
+    const nodes = window.app.graph.nodes, titled = (title) => nodes.find((n) => n.title === title), train = nodes.find((n) => n.type === "LTX2TrainLoRA");
+    titled("Prompt").widgets.find((w) => w.name === "prompt").value = prompt;
+    const preview = window.LiteGraph.createNode("LTX2TrainingPreview");
+    preview.pos = [train.pos[0], train.pos[1] + 1200];
+    window.app.graph.add(preview);
+    const values = { name: "circle", every: 100, width: 128, height: 96, frames: 17, steps: 12, video_cfg: 3 };
+    for (const w of preview.widgets) if (w.name in values) w.value = values[w.name];
+    const wire = (from, to, name) => from.connect(0, to, to.inputs.findIndex((i) => i.name === name));
+    wire(titled("Prompt"), preview, "positive");
+    wire(titled("Negative prompt"), preview, "negative");
+    wire(preview, train, "previews");
+  }, prompt);
+  await queue(page);
+  await panel(page, "p.chart.series.video.length > 210 && p.previews.length > 2", 280000);
+  await look(page, ["LTX2TrainLoRA"], 40, 1.5);
+  const box = await page.locator(".ltx2-chart").boundingBox();
+  await page.waitForTimeout(700);
+  await page.mouse.move(box.x + box.width * 0.55, box.y + box.height * 0.4);
+  await page.waitForTimeout(300);
+  await page.screenshot({ path: `${out}/train_lora.jpg`, type: "jpeg", quality: 82, clip: await boxOf(page, "LTX2TrainLoRA") });
+  pictures.push("train_lora.jpg");
+  await page.getByRole("button", { name: `Pause the training of ${run}`, exact: true }).click();
+  await panel(page, "p.state === 'paused'");
+  await page.evaluate(() => window.app.extensionManager.setting.set("Comfy.ColorPalette", "light"));
+  await page.waitForTimeout(900);
+  await takeNode(page, "train_lora_paused", "LTX2TrainLoRA");
+  await page.evaluate(() => window.app.extensionManager.setting.set("Comfy.ColorPalette", "dark"));
+  await page.getByRole("button", { name: `Resume the training of ${run}`, exact: true }).click();
+  await takeNode(page, "dataset", "LTX2VideoDataset");
+  await page.getByRole("button", { name: `Stop ${run}, save it and hand on the LoRA as it is`, exact: true }).click();
+  await panel(page, "p.state === 'ended' || p.state === 'idle'");
+  await page.evaluate(async (plan) => {
+    const { api } = await import("/scripts/api.js");
+    const node = window.LiteGraph.createNode("LTX2MemorySettings"), train = window.app.graph.nodes.find((n) => n.type === "LTX2TrainLoRA");
+    node.pos = [train.pos[0], train.pos[1] + train.size[1] + 200];
+    window.app.graph.add(node);
+    node.setSize([460, node.computeSize()[1]]);
+    node.connect(0, train, train.inputs.findIndex((i) => i.name === "memory"));
+    api.dispatchEvent(new CustomEvent("ltx2.plan", { detail: { run: train.widgets.find((w) => w.name === "name").value, ...plan } }));
+  }, plan);
+  await takeNode(page, "memory", "LTX2MemorySettings");
+  answer({ pictures });
+});
