@@ -28,9 +28,7 @@ def torchrun_command(processes: int, arguments: Sequence[str]) -> list[str]:
 
 
 def _environment() -> dict[str, str]:
-    own = {name for name in os.environ if name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")}
-    values = {name: value for name, value in os.environ.items() if name not in own}
-    values["PYTHONIOENCODING"] = "utf-8"
+    values = {**os.environ, "PYTHONIOENCODING": "utf-8"}
     if sys.platform == "win32":
         values["USE_LIBUV"] = "0"  # PyTorch's Windows builds come without it
     return values

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from ..errors import LTX2Error
-from ..protocols import Interrupted, PreviewMade, Progress
+from ..protocols import Interrupted, MemoryPlanned, PreviewMade, Progress
 from ..standalone import ConsoleReporter, PlainResidency, StopFlag
 from .group import joined, own_device, started_by_torchrun
 from .world import ALONE
@@ -40,6 +40,9 @@ class OtherReporter:
         return
 
     def preview(self, event: PreviewMade) -> None:
+        return
+
+    def memory(self, event: MemoryPlanned) -> None:
         return
 
     def message(self, text: str, level: str = "info") -> None:

@@ -1,0 +1,95 @@
+"""Runs of tiny models in real processes of torchrun, on the CPU."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file
+
+from ltx2core.demo_clips import write_demo_clips
+from ltx2core.tiny import write_tiny_checkpoint
+from ltx2core.tiny_gemma import write_tiny_gemma
+
+ROOT = Path(__file__).resolve().parents[2]
+SIZE = {"width": 64, "height": 64, "frames": 9}
+# Five clips in steps of four: the last step of an epoch has one clip, and processes with nothing to do.
+TRAIN = {"steps": 4, "dtype": "float32", "learning_rate": 1e-3, "warmup": 1, "validate_every": 0, "validation_clips": 3, "global_batch": 4, "caption_dropout": 0.3}
+
+
+def environment():
+    return {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+
+
+def torchrun(processes, *arguments, **options):
+    """A started process; its output is in ``stdout``."""
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes), "-m", "ltx2core", *map(str, arguments), "--device", "cpu"]
+    return subprocess.Popen(command, cwd=ROOT, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, **options)
+
+
+@pytest.fixture(scope="session")
+def folder(tmp_path_factory):
+    root = tmp_path_factory.mktemp("shared")
+    write_tiny_checkpoint(root / "tiny.safetensors")
+    write_tiny_gemma(root / "gemma.safetensors")
+    write_demo_clips(root / "clips", count=5)
+    return root
+
+
+@pytest.fixture(scope="session")
+def write_run(folder):
+    """write_run(output, train=…, …) -> path of a run file whose results lie in ``folder/output``."""
+
+    def write(output, train=None, **values):
+        run = {
+            "checkpoint": "tiny.safetensors", "text_encoder": "gemma.safetensors", "output": output, "name": "mine", "dataset": {"folder": "clips", **SIZE},
+            "lora": {"rank": 2}, "train": {**TRAIN, **(train or {})}, **values,
+        }  # fmt: skip
+        path = folder / f"{output}.json"
+        path.write_text(json.dumps(run), encoding="utf-8")
+        return path
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def run_on(folder, write_run):
+    """run_on(processes, output, train=…, …) -> (adapter's tensors, events) of a whole run."""
+
+    def run(processes, output, train=None, **values):
+        path, events = write_run(output, train, **values), folder / f"{output}.jsonl"
+        if processes > 1:
+            process = torchrun(processes, "train", path, "--events", events)
+            said = process.communicate(timeout=240)[0]
+            assert process.returncode == 0, said[-3000:]
+        else:
+            command = [sys.executable, "-m", "ltx2core", "train", str(path), "--device", "cpu", "--events", str(events)]
+            subprocess.run(command, cwd=ROOT, env=environment(), check=True, capture_output=True, timeout=240)
+        lines = [json.loads(line) for line in events.read_text(encoding="utf-8").splitlines()]
+        return load_file(folder / output / "mine.safetensors"), lines
+
+    return run
+
+
+@pytest.fixture
+def start():
+    """start(processes, *arguments) -> a started torchrun, ended with the test."""
+    started = []
+
+    def begin(*arguments):
+        started.append(torchrun(*arguments))
+        return started[-1]
+
+    yield begin
+    for process in started:
+        if process.poll() is None:
+            process.terminate()
+            process.communicate(timeout=60)
+
+
+@pytest.fixture(scope="session")
+def single(run_on):
+    """What one process makes of the usual run."""
+    return run_on(1, "single")

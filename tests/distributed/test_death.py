@@ -1,0 +1,69 @@
+"""One process dies: all end within 30 s, the state is saved, the cause is named, and the run goes on with another number."""
+
+import json
+import os
+import re
+import signal
+import time
+
+import pytest
+
+from ltx2core.train.state import load_state
+
+
+def lines(path):
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
+
+
+def wait_for(found, process, seconds=120):
+    """The first true value of ``found()``."""
+    until = time.monotonic() + seconds
+    while not (value := found()):
+        assert process.poll() is None and time.monotonic() < until, process.communicate(timeout=60)[0][-3000:]
+        time.sleep(0.1)
+    return value
+
+
+def members(events):
+    """Process ids by rank."""
+    said = next((e["text"] for e in lines(events) if "share the work" in e.get("text", "")), "")
+    return [int(number) for number in re.findall(r"(\d+) on ", said)]
+
+
+def steps(events):
+    return max((e["done"] for e in lines(events) if e.get("stage") == "train"), default=0)
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="a kill that nobody can catch is POSIX's")
+@pytest.mark.parametrize("victim", [1, 0])
+def test_the_others_save_and_name_it(folder, write_run, start, run_on, victim):
+    output = f"killed{victim}"
+    run, events = write_run(output, {"steps": 5000, "checkpoint_every": 0, "validation_clips": 0, "schedule": "constant"}), folder / f"{output}.jsonl"
+    process = start(2, "train", run, "--events", events)
+    wait_for(lambda: steps(events) >= 3, process)
+    os.kill(members(events)[victim], signal.SIGKILL)
+    said = process.communicate(timeout=30)[0]  # raises when they take longer
+    assert process.returncode != 0
+    saved = sorted((folder / output / "runs" / "mine").glob("state-*.safetensors"))
+    assert len(saved) == 1, said[-3000:]
+    reached = load_state(saved[0]).step
+    assert reached >= 3
+    error = next(e["text"] for e in lines(events) if e.get("level") == "error")
+    assert f"rank {victim} of 2" in error and "died" in error and f"state of step {reached} is saved" in error
+    if victim:
+        # With one process and no word of the global batch it goes on with that of the run.
+        _, rows = run_on(1, output, {"steps": reached + 2, "global_batch": 0, "batch_size": 2, "validation_clips": 0})
+        assert any(f"goes on at step {reached}" in r.get("text", "") for r in rows)
+        assert load_state(folder / output / "runs" / "mine" / f"state-{reached + 2:08d}.safetensors").facts["settings"]["train"]["global_batch"] == 4
+
+
+def test_an_error_of_one_process_is_said_once(folder, write_run, start):
+    """A clip that only the second process reads is gone from the cache while it trains."""
+    run, events = write_run("torn", {"steps": 5000, "checkpoint_every": 0, "validation_clips": 0}), folder / "torn.jsonl"
+    process = start(2, "train", run, "--events", events)
+    wait_for(lambda: steps(events) >= 2, process)
+    for path in (folder / "torn" / "cache" / "text").rglob("*.safetensors"):
+        path.unlink()
+    process.communicate(timeout=60)
+    errors = [e["text"] for e in lines(events) if e.get("level") == "error"]
+    assert process.returncode != 0 and any("is damaged or gone" in text for text in errors)
