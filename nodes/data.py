@@ -2,26 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
-from pathlib import Path
-
 from comfy_api.latest import io
 
 from ..ltx2core.cache.build import build_cache
 from ..ltx2core.data.scan import scan
 from ..ltx2core.data.spec import BUCKET_STRATEGIES, CAPTION_STRATEGIES, CROPS, WINDOWS, DatasetSpec
 from .base import ADVANCED, CATEGORY, CacheWire, CheckpointWire, DatasetWire, TextEncoderWire, running
-
-
-def _folder_state(folder: Path) -> str:
-    """Changes when a file is added, removed or written, so that the host runs the node again."""
-    if not folder.is_dir():
-        return "missing"
-    digest = hashlib.sha256()
-    for path in sorted(p for p in folder.rglob("*") if p.is_file()):
-        state = path.stat()
-        digest.update(f"{path}|{state.st_size}|{state.st_mtime_ns}".encode())
-    return digest.hexdigest()
+from .folders import folder_state
 
 
 class LTX2VideoDataset(io.ComfyNode):
@@ -62,7 +49,7 @@ class LTX2VideoDataset(io.ComfyNode):
         from .host.context import host
 
         folders = [folder, sound_folder] if sound_folder.strip() else [folder]
-        return [_folder_state(host().paths.input_folder(f)) for f in folders]
+        return [folder_state(host().paths.input_folder(f)) for f in folders]
 
     @classmethod
     def execute(cls, folder: str, **settings) -> io.NodeOutput:
@@ -89,7 +76,7 @@ class LTX2CacheDataset(io.ComfyNode):
                 DatasetWire.Input("dataset", tooltip="From Video Dataset."),
                 CheckpointWire.Input("checkpoint", tooltip="The checkpoint whose VAEs and connectors encode the clips."),
                 TextEncoderWire.Input("text_encoder", tooltip="Gemma3, for the captions."),
-                io.String.Input("cache_folder", default="", tooltip="Where the cache lies; empty is ComfyUI's own place for it. About 15 MiB a caption and a few MiB a clip. May be shared between runs and machines."),
+                io.String.Input("cache_folder", default="", tooltip="Where the cache lies, inside ComfyUI's output or model folders; empty is the usual place in output. About 15 MiB a caption and a few MiB a clip. May be shared between runs and machines."),
             ],
             outputs=[CacheWire.Output("cache", tooltip="For Train LoRA.")],
         )  # fmt: skip
@@ -97,7 +84,7 @@ class LTX2CacheDataset(io.ComfyNode):
     @classmethod
     def execute(cls, dataset, checkpoint, text_encoder, cache_folder: str = "") -> io.NodeOutput:
         with running() as host:
-            folder = Path(cache_folder).expanduser() if cache_folder.strip() else host.paths.cache_dir()
+            folder = host.paths.writable(cache_folder) if cache_folder.strip() else host.paths.cache_dir()
             cache = build_cache(dataset, checkpoint.checkpoint, text_encoder, folder, residency=host.residency, reporter=host.reporter, stop=host.stop)
             return io.NodeOutput(cache)
 

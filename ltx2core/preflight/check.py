@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ..checkpoint.combined import Checkpoint
 from ..data.memory import ScanMemory
-from ..data.scan import media_files, scan
+from ..data.scan import DatasetIndex, media_files, scan
 from ..data.spec import DatasetSpec
 from ..errors import LTX2Error
 from ..memory.engine import MemorySettings
@@ -41,21 +41,25 @@ def look(spec: DatasetSpec, memory: Path) -> Looked:
     Raises:
         LTX2Error: no clip can be used.
     """
-    index = scan(spec, None, memory)
+    return looked(scan(spec, None, memory), memory)
+
+
+def looked(index: DatasetIndex, memory: Path) -> Looked:
+    """A scanned dataset with what its files were found to hold."""
     paths = list(dict.fromkeys(Path(p) for c in index.clips for p in (c.path, c.sound) if p))
     with ScanMemory(memory) as remembered:
         found = remembered.probe_all(paths)
     return Looked(index, {str(p): f.info for p, f in zip(paths, found, strict=True) if f.info is not None})
 
 
-def _dataset(looked: Looked, config: RunConfig) -> Iterable[Finding]:
-    index, train = looked.index, config.train
+def _dataset(dataset: Looked, config: RunConfig) -> Iterable[Finding]:
+    index, train = dataset.index, config.train
     yield from clips.sizes(index, index.spec.batch_size or train.batch_size)
     yield from clips.dropped(index)
     yield from captions.captions(index)
-    yield from clips.rates(looked)
-    yield from clips.sound(looked, train.audio_weight, train.audio_only)
-    hdr = sorted({Path(p).name for p, info in looked.infos.items() if info.hdr})
+    yield from clips.rates(dataset)
+    yield from clips.sound(dataset, train.audio_weight, train.audio_only)
+    hdr = sorted({Path(p).name for p, info in dataset.infos.items() if info.hdr})
     if hdr:
         yield Finding("info", "hdr", f"{len(hdr)} HDR clips are tone mapped to a plain screen's brightness: {', '.join(hdr[:3])}.", "Look at one in the preview; grade it yourself if it looks wrong.", tuple(hdr))
 
@@ -63,9 +67,9 @@ def _dataset(looked: Looked, config: RunConfig) -> Iterable[Finding]:
 def check(subject: Subject, free: Free = Free()) -> Iterable[Finding]:
     """Findings about everything of ``subject``; nothing large is loaded."""
     yield from models.models(models.Opened(subject.checkpoint, subject.text_encoder))
-    for looked in subject.datasets:
-        yield from _dataset(looked, subject.config)
-    found = [c for looked in subject.datasets for c in looked.index.clips]
+    for dataset in subject.datasets:
+        yield from _dataset(dataset, subject.config)
+    found = [c for dataset in subject.datasets for c in dataset.index.clips]
     if not found:
         return
     yield from settings.training(subject.config, found)
@@ -90,6 +94,8 @@ def check_run(run, free: Free = Free(), memory: Path | None = None) -> Preflight
         memory: a file that remembers what was found in clips; a temporary one when None.
     """
     opened, findings = models.open_both(run.checkpoint, run.text_encoder)
+    if run.cache_files is not None:
+        findings.append(Finding("info", "dataset", "The run reads caches that are there already, so its clips are not looked at."))
     with tempfile.TemporaryDirectory() as scratch:
         remembered = memory or Path(scratch) / "scan.sqlite3"
         datasets = []

@@ -21,16 +21,15 @@ class Opened:
 
 
 def open_both(checkpoint: str, text_encoder: str) -> tuple[Opened, list[Finding]]:
-    """Only headers are read."""
-    opened, findings = {}, []
+    """Only headers are read. An empty path is passed over: a run of caches needs no text encoder."""
+    opened, findings = {"checkpoint": None, "text_encoder": None}, []
     for name, path, opener, advice in (
         ("checkpoint", checkpoint, open_checkpoint, "Give the path of the combined LTX-2 19B file."),
         ("text_encoder", text_encoder, open_text_encoder, "Give the path of Gemma3 12B, a file for ComfyUI or a folder of the hub."),
     ):  # fmt: skip
         try:
-            opened[name] = opener(path)
+            opened[name] = opener(path) if path else None
         except LTX2Error as error:
-            opened[name] = None
             findings.append(Finding(ERROR, name, str(error), advice))
     return Opened(**opened), findings
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import folder_paths
 
 from ...ltx2core.errors import LTX2Error
+from ...ltx2core.safe_paths import inside
 
 
 class HostPaths:
@@ -45,6 +46,18 @@ class HostPaths:
         """A full path, or a folder inside ComfyUI's input folder."""
         path = Path(name).expanduser()
         return path if path.is_absolute() else Path(folder_paths.get_input_directory()) / path
+
+    def writable(self, name: str) -> Path:
+        """A folder that a graph may write to: inside the output folder (where a relative name begins) or a folder of models.
+
+        Raises:
+            LTX2Error: it leads elsewhere, by dots or links too.
+        """
+        models = [Path(p) for paths, _ in folder_paths.folder_names_and_paths.values() for p in paths]
+        custom_nodes = [Path(p).resolve() for p in folder_paths.get_folder_paths("custom_nodes")]
+        # Code lies in the list of model folders too, and must not be written to.
+        roots = [self.output_dir(), Path(folder_paths.models_dir), *(m for m in models if m.resolve() not in custom_nodes)]
+        return inside(name, roots[0], roots)
 
     def _find(self, kind: str, name: str) -> Path:
         found = folder_paths.get_full_path(kind, name)

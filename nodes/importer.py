@@ -1,0 +1,83 @@
+"""SimpleTuner's configuration on the canvas."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from comfy_api.latest import io
+
+from ..ltx2core.data.scan import scan
+from ..ltx2core.errors import LTX2Error
+from ..ltx2core.runspec import RunFile
+from ..ltx2core.simpletuner.importer import ImportedRun, import_files
+from ..ltx2core.strict import from_dict
+from .base import ADVANCED, CATEGORY, DatasetWire, LoRASettingsWire, MemoryWire, TrainSettingsWire, running
+from .folders import folder_state
+
+
+def _path(host, name: str) -> Path | None:
+    return host.paths.input_folder(name.strip()) if name.strip() else None
+
+
+def _imported(host, config: str, datasets: str, root: str) -> ImportedRun:
+    path = _path(host, config)
+    if path is None:
+        raise LTX2Error("The config is empty; give the path of SimpleTuner's config.json.")
+    return import_files(path, _path(host, datasets), root=_path(host, root))
+
+
+class LTX2ImportSimpleTuner(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="LTX2ImportSimpleTuner",
+            display_name="LTX-2 Import SimpleTuner",
+            category=f"{CATEGORY}/train",
+            description="Reads SimpleTuner's configuration and datasets, and gives them to Cache Dataset and Train LoRA. Says of every option whether it is honoured, done in another way, or not applicable; an unknown one is an error.",
+            is_output_node=True,
+            inputs=[
+                io.String.Input("config", default="config.json", tooltip="Path of config.json, config.toml, config.env or a file of --option value: in full, or inside ComfyUI's input folder."),
+                io.String.Input("datasets", default="", tooltip="Path of multidatabackend.json. Empty takes the one that the configuration names."),
+                io.Int.Input("which", default=1, min=1, max=100, tooltip="Which of the file's datasets the output dataset is, from 1. Use the node twice for two of them."),
+                io.String.Input("root", default="", extra_dict=ADVANCED, tooltip="The folder from which relative paths in the files start. Empty is the configuration's own folder."),
+            ],
+            outputs=[
+                io.String.Output("run", tooltip="The whole run as JSON: save it, and python -m ltx2core runs it without ComfyUI."),
+                io.String.Output("report", tooltip="What became of every option."),
+                DatasetWire.Output("dataset", tooltip="For Cache Dataset."),
+                LoRASettingsWire.Output("lora", tooltip="For Train LoRA."),
+                TrainSettingsWire.Output("settings", tooltip="For Train LoRA, or for a method."),
+                MemoryWire.Output("memory", tooltip="For Train LoRA."),
+                io.String.Output("name", tooltip="The name of the LoRA, for Train LoRA."),
+            ],
+        )  # fmt: skip
+
+    @classmethod
+    def fingerprint_inputs(cls, config: str = "", datasets: str = "", which: int = 1, root: str = ""):
+        from .host.context import host
+
+        files = [_path(host(), name) for name in (config, datasets)]
+        states = [f"{p}|{p.stat().st_mtime_ns}" for p in files if p is not None and p.is_file()]
+        try:
+            run = from_dict(RunFile, _imported(host(), config, datasets, root).run, "run")
+            return [*states, *(folder_state(Path(spec.folder)) for spec in run.specs)]
+        except LTX2Error as error:
+            return [*states, str(error)]
+
+    @classmethod
+    def execute(cls, config: str, datasets: str = "", which: int = 1, root: str = "") -> io.NodeOutput:
+        with running() as host:
+            imported = _imported(host, config, datasets, root)
+            run = from_dict(RunFile, imported.run, "run")
+            if which > len(run.specs):
+                raise LTX2Error(f"The files have {len(run.specs)} datasets to train on and which is {which}; choose one of them.")
+            index = scan(run.specs[which - 1], host.reporter, host.paths.cache_dir() / "scan.sqlite3")
+            report = str(imported.report)
+            return io.NodeOutput(
+                json.dumps(imported.run, indent=1, ensure_ascii=False), report, index, run.config.lora, run.config.train, run.memory_settings, run.name,
+                ui={"text": [report]},
+            )  # fmt: skip
+
+
+NODES = [LTX2ImportSimpleTuner]
