@@ -20,6 +20,8 @@ from .recipe import read_tags
 
 GRID_TAG = "ltx2_grid"
 _WIDEST, _TALLEST = 3840, 2160  # what players and their decoders take everywhere
+# Fonts with Japanese, Chinese and Korean, then one with Greek and Cyrillic, as Linux, Windows and macOS have them.
+_FONTS = ("NotoSansCJK-Regular.ttc", "YuGothM.ttc", "msgothic.ttc", "msyh.ttc", "Hiragino Sans GB.ttc", "ArialUnicode.ttf", "DejaVuSans.ttf")
 _BACK, _INK, _GAP = (24, 24, 27), (235, 235, 235), 4
 
 
@@ -59,8 +61,19 @@ def plan_layout(size: tuple[int, int], columns: int, rows: int, tile_width: int 
     return Layout((wide, tall), left, top, _even(left + columns * (wide + _GAP) + 1), _even(top + page * (tall + _GAP) + 1)), page
 
 
+def _font(text: str, size: int) -> ImageFont.FreeTypeFont:
+    """Pillow's own for Latin letters; for others one of the system that has them, where there is one."""
+    if any(ord(c) > 0x24F for c in text):
+        for name in _FONTS:
+            try:
+                return ImageFont.truetype(name, size)
+            except OSError:
+                continue
+    return ImageFont.load_default(size)
+
+
 def wrapped(text: str, width: int, font: ImageFont.FreeTypeFont, draw: ImageDraw.ImageDraw) -> list[str]:
-    """Lines of at most ``width`` pixels; a word that is too long is cut."""
+    """Lines of at most ``width`` pixels; a word that is longer goes on in the next line."""
     lines = []
     for paragraph in text.splitlines():
         line = ""
@@ -70,20 +83,23 @@ def wrapped(text: str, width: int, font: ImageFont.FreeTypeFont, draw: ImageDraw
                 lines.append(line)
                 joined = word
             while draw.textlength(joined, font=font) > width and len(joined) > 1:
-                joined = joined[:-1]
+                fits = next(n for n in range(len(joined) - 1, 0, -1) if n == 1 or draw.textlength(joined[:n], font=font) <= width)
+                lines.append(joined[:fits])
+                joined = joined[fits:]
             line = joined
         lines.append(line)
     return lines
 
 
 def _write(draw: ImageDraw.ImageDraw, text: str, box: tuple[int, int, int, int]) -> None:
-    """``text`` inside ``box`` (left, top, width, height), in the largest size at which all of it fits."""
+    """``text`` inside ``box`` (left, top, width, height), in the largest size at which all of it fits; what still does not is left out."""
     left, top, width, height = box
     for size in range(min(22, max(10, height // 2)), 8, -1):
-        font = ImageFont.load_default(size)
+        font = _font(text, size)
         lines = wrapped(text, width - 8, font, draw)
         if len(lines) * (size + 3) <= height:
             break
+    lines = lines[: max(1, height // (size + 3))]
     draw.multiline_text((left + 4, top + 2), "\n".join(lines), fill=_INK, font=font, spacing=2)
 
 
