@@ -36,6 +36,10 @@ class Kept:
 
 def supported(block: nn.Module) -> bool:
     """Whether this file computes what ``block`` computes."""
+    from diffusers.models.transformers.transformer_ltx2 import LTX2VideoTransformerBlock
+
+    if not isinstance(block, LTX2VideoTransformerBlock):
+        return False
     plain = block.attn1.rope_type == "split" and block.attn1.to_gate_logits is None and not (block.cross_attn_adaln or block.perturbed_attn)
     return plain and block.norm1.weight is None
 

@@ -121,7 +121,7 @@ def gated(g: Tensor, gate: Tensor | None, index: Tensor, out: Tensor) -> None:
 def fill(matrix: Tensor, layout: GroupLayout, adapters: Adapters, values: Tensor | None = None, scale: Tensor | None = None) -> None:
     """The adapters' present values into a packed matrix, and W = values * scale where ``values`` are given."""
     factors = [adapters.get(m) for m in layout.members]
-    if _fast(matrix) and all((f is None) == (r == 0) for f, r in zip(factors, layout.ranks, strict=True)):
+    if _fast(matrix) and all((0 if f is None else f.down.shape[0]) == r for f, r in zip(factors, layout.ranks, strict=True)):
         from .kernels import fill as kernel
 
         return kernel(matrix, layout, factors, values, scale)
@@ -132,5 +132,6 @@ def fill(matrix: Tensor, layout: GroupLayout, adapters: Adapters, values: Tensor
     matrix[rows:].zero_()
     for (_, own, columns), factor in zip(layout.places(), factors, strict=True):
         if factor is not None:
-            matrix[rows + columns.start : rows + columns.stop, :inner].copy_(factor.down)
-            matrix[own, inner + columns.start : inner + columns.stop].copy_(factor.up * factor.scale)
+            start, rank = columns.start, factor.down.shape[0]  # a block may have less than the largest rank
+            matrix[rows + start : rows + start + rank, :inner].copy_(factor.down)
+            matrix[own, inner + start : inner + start + rank].copy_(factor.up * factor.scale)

@@ -78,6 +78,19 @@ class _Beside:
         return result
 
 
+    @property
+    def lora(self) -> LoRALayer | None:
+        """All of it as one LoRA, strengths inside; None when a part is of another kind."""
+        ((part, strength, dora), *others) = self._parts
+        return part if isinstance(part, LoRALayer) and strength == 1 and dora is None and not others else None
+
+
+def lora_beside(layer: nn.Module) -> LoRALayer | None:
+    """The one LoRA that :func:`applied` put beside ``layer``; None for anything else that hooks in."""
+    hooks = [*layer._forward_hooks.values(), *layer._forward_pre_hooks.values()]
+    return hooks[0].lora if len(hooks) == 1 and isinstance(hooks[0], _Beside) else None
+
+
 @contextmanager
 def applied(
     transformer: nn.Module, adapters: Sequence[tuple[Adapter, float]], *, device: torch.device | None = None, dtype: torch.dtype | None = None

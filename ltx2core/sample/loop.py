@@ -59,8 +59,8 @@ def perturbed_runner(blocks: tuple[int, ...], run: BlockRunner) -> BlockRunner:
     def runner(index: int, block: nn.Module, hidden: Tensor, audio_hidden: Tensor, inputs: BlockInputs):
         if index not in blocks:
             return run(index, block, hidden, audio_hidden, inputs)
-        with _values_only(block):
-            return run(index, block, hidden, audio_hidden, inputs)
+        with _values_only(block):  # the block's own code, whatever runs the others
+            return run_block(index, block, hidden, audio_hidden, inputs)
 
     return runner
 

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from ..errors import LTX2Error
+from ..memory.sampling import sampling_runner
 from ..models.handle import Models
 from ..protocols import Reporter, Residency, StopSignal
 from ..text.features import TextFeatures
@@ -54,10 +55,13 @@ def run_states(
     transformer, device = models.component("transformer"), residency.device
     blocks = (min(settings.stg_block, len(transformer.transformer_blocks) - 1),)
     working = video.tokens.shape[0] * video.tokens.shape[1] * _BYTES_PER_TOKEN + adapter_bytes(models.adapters, models.dtype)
-    with torch.no_grad(), residency.use(transformer, working), applied(transformer, models.adapters, device=device, dtype=models.dtype):
+    with (
+        torch.no_grad(), residency.use(transformer, working), applied(transformer, models.adapters, device=device, dtype=models.dtype),
+        sampling_runner(transformer) as run,
+    ):  # fmt: skip
         denoiser = Denoiser(
             transformer, _features(positive, models, device), None if negative is None else _features(negative, models, device),
-            *guidance, blocks, settings.av_cross_timestep,
+            *guidance, blocks, settings.av_cross_timestep, run,
         )  # fmt: skip
         if sigmas is None:
             sigmas = schedule(settings.schedule, settings.steps, settings.tokens)
