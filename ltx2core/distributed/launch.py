@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import LTX2Error
-from ..protocols import Interrupted, PreviewMade, Progress, Reporter, StopSignal
+from ..protocols import Interrupted, MemoryPlanned, PreviewMade, Progress, Reporter, StopSignal
 
 _LOOK_EVERY = 0.2  # seconds
 # Seconds that a child may take to save and leave after it was told to stop: a step of a streamed base, and its state.
@@ -60,6 +60,8 @@ def relay(event: Mapping[str, Any], reporter: Reporter) -> None:
         reporter.progress(Progress(event["stage"], event["done"], event["total"], event["text"], metrics))
     elif kind == "message":
         reporter.message(event["text"], event["level"])
+    elif kind == "memory":
+        reporter.memory(MemoryPlanned(**{k: v for k, v in event.items() if k not in ("time", "event")}))
     elif kind == "preview":
         reporter.preview(PreviewMade(event["run"], event["step"], event["file"]))
 
