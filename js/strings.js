@@ -18,6 +18,7 @@ export const STRINGS = {
     with_sound: "with sound", silent: "without sound", plan_of: "Memory of the run", weights: "weights", adapter: "adapter",
     optimizer: "optimizer", activations: "activations", free: "free", over: "over by", findings: "Findings", no_findings: "Nothing was found.",
     error: "error", warning: "warning", info: "note", ok: "fine",
+    show_advanced: "Show advanced inputs", hide_advanced: "Hide advanced inputs",
   },
   ja: {
     pause: "一時停止", resume: "再開", save: "今すぐ保存", stop: "停止して保存",
@@ -35,6 +36,7 @@ export const STRINGS = {
     with_sound: "音声あり", silent: "音声なし", plan_of: "学習のメモリ", weights: "重み", adapter: "アダプター",
     optimizer: "オプティマイザー", activations: "活性値", free: "空き", over: "超過", findings: "結果", no_findings: "何も見つかりませんでした。",
     error: "エラー", warning: "警告", info: "注記", ok: "問題なし",
+    show_advanced: "詳細設定を表示", hide_advanced: "詳細設定を隠す",
   },
   zh: {
     pause: "暂停", resume: "继续", save: "立即保存", stop: "停止并保存",
@@ -52,6 +54,7 @@ export const STRINGS = {
     with_sound: "有声音", silent: "无声音", plan_of: "训练的内存", weights: "权重", adapter: "适配器",
     optimizer: "优化器", activations: "激活", free: "空闲", over: "超出", findings: "检查结果", no_findings: "没有发现问题。",
     error: "错误", warning: "警告", info: "提示", ok: "正常",
+    show_advanced: "显示高级输入", hide_advanced: "隐藏高级输入",
   },
 };
 
