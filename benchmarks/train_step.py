@@ -13,7 +13,6 @@ import argparse
 import gc
 import json
 import platform
-import statistics
 import sys
 import time
 from pathlib import Path
@@ -23,7 +22,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import torch  # noqa: E402
 
 from benchmarks.model_19b import FORWARD_TFLOP, SHAPES, adapter, build, inputs  # noqa: E402
+from ltx2core.geometry import audio_latent_length, video_tokens  # noqa: E402
 from ltx2core.memory.engine import FastEngine, MemorySettings  # noqa: E402
+from ltx2core.memory.plan import BaseSize, Load, predict  # noqa: E402
 from ltx2core.train.objective import Objective  # noqa: E402
 from ltx2core.train.optim import make_optimizer  # noqa: E402
 from ltx2core.train.settings import TrainSettings  # noqa: E402
@@ -31,7 +32,9 @@ from ltx2core.train.step import EagerEngine  # noqa: E402
 
 PROFILES = {
     "plain": None,
+    "compiled": MemorySettings(fused=False),
     "bf16": MemorySettings(),
+    "bf16_hosted": MemorySettings(hosted=True),
     "bf16_kept_24": MemorySettings(kept=24),
     "bf16_kept_48": MemorySettings(kept=48),
     "int8": MemorySettings("int8"),
@@ -43,25 +46,27 @@ GIB = 2**30
 
 
 def time_steps(engine, optimizer, shape, steps: int, warm_up: int) -> tuple[float, float, float]:
-    """(median seconds, first step's seconds, last loss) on the device's clock; inputs are made outside the time, moved inside."""
+    """(seconds a step, first step's seconds, last loss) on the device's clock: ``steps`` one after the other without waiting,
+    as a run makes them; inputs are made outside the time, moved inside.
+    """
     prepared = [inputs(shape, i).pin() for i in range(3)]
-    began, times, first = time.monotonic(), [], 0.0
+    began, first = time.monotonic(), 0.0
+    start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
     for i in range(warm_up + steps):
-        start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
-        start.record()
         losses = engine(prepared[i % 3])
         optimizer.set_rate(1e-5)
         optimizer.step()
-        end.record()
-        torch.cuda.synchronize()
         if i == 0:
+            torch.cuda.synchronize()
             first = time.monotonic() - began
         if i == warm_up - 1:
+            torch.cuda.synchronize()
             torch.cuda.empty_cache()
             torch.cuda.reset_peak_memory_stats()
-        if i >= warm_up:
-            times.append(start.elapsed_time(end) / 1000)
-    return statistics.median(times), first, losses.total.item()
+            start.record()
+    end.record()
+    torch.cuda.synchronize()
+    return start.elapsed_time(end) / 1000 / steps, first, losses.total.item()
 
 
 def profile_step(engine, shape) -> str:
@@ -73,9 +78,15 @@ def profile_step(engine, shape) -> str:
     return trace.key_averages().table(sort_by="cuda_time_total", row_limit=28, max_name_column_width=90)
 
 
+def load_of(shape: str, trained: int, optimizer: str) -> Load:
+    batch, frames, height, width = SHAPES[shape]
+    return Load(batch * (video_tokens(frames, height, width) + audio_latent_length(frames, 25.0)), batch, trained, optimizer)
+
+
 def measure(profile: str, shape_names: list[str], layers: int, steps: int, optimizer_name: str, traced: bool) -> list[dict]:
     device = torch.device("cuda")
     model = build(device, layers)
+    size = BaseSize.of(model)
     train = TrainSettings(optimizer=optimizer_name)
     rows = []
     with adapter(model) as lora:
@@ -84,6 +95,7 @@ def measure(profile: str, shape_names: list[str], layers: int, steps: int, optim
                 parameter.normal_(0, 0.02)
         optimizer = make_optimizer(lora.parameters.values(), train)
         settings = PROFILES[profile]
+        trained = sum(p.numel() for p in lora.parameters.values())
         began = time.monotonic()
         engine = EagerEngine(model, Objective.of(train), device, True) if settings is None else FastEngine(model, Objective.of(train), device, settings)
         prepared = time.monotonic() - began
@@ -95,6 +107,7 @@ def measure(profile: str, shape_names: list[str], layers: int, steps: int, optim
                 "profile": profile, "shape": name, "optimizer": optimizer_name, "layers": layers, "seconds": round(seconds, 4), "first_step_seconds": round(first, 1),
                 "prepare_seconds": round(prepared, 1), "peak_allocated_gib": round(torch.cuda.max_memory_allocated() / GIB, 2),
                 "peak_reserved_gib": round(torch.cuda.max_memory_reserved() / GIB, 2), "loss": loss,
+                "predicted_gib": None if settings is None else round(predict(size, load_of(name, trained, optimizer_name), settings).total / GIB, 2),
                 "compiled_forms": torch._dynamo.utils.counters["stats"]["unique_graphs"], "model_tflops": round(3 * FORWARD_TFLOP[name] * layers / 48 / seconds, 1),
             })  # fmt: skip
             print(json.dumps(rows[-1]), flush=True)
