@@ -99,6 +99,7 @@ class LTX2TrainLoRA(io.ComfyNode):
                 CacheWire.Input("references", optional=True, tooltip="Reference videos (IC-LoRA), cached from a folder whose files have the clips' names. The LoRA learns to make each clip from its reference."),
                 CacheWire.Input("regularisation", optional=True, tooltip="Clips that the LoRA shall leave as the base makes them, so that it does not forget. Their own pixels only set the scene."),
                 PreviewsWire.Input("previews", optional=True, tooltip="Films to make on the way, from Training Preview. They lie in the run's folder and change nothing in the training."),
+                io.Int.Input("gpus", default=1, min=1, max=64, optional=True, extra_dict=ADVANCED, tooltip="NVIDIA cards of this machine that share the run, in processes of their own. Each adds batch_size times accumulation clips to a step. 1 trains here, where previews, pause and save also work."),
             ],
             outputs=[
                 AdapterWire.Output("adapter", tooltip="The trained LoRA, for Apply Adapters."),
@@ -118,12 +119,13 @@ class LTX2TrainLoRA(io.ComfyNode):
     @classmethod
     def execute(
         cls, checkpoint, cache, lora, settings, name: str, validation=None, adapter=None, memory=None, references=None, regularisation=None, previews=None,
+        gpus: int = 1,
     ) -> io.NodeOutput:  # fmt: skip
         from .host.context import host
         from .host.partial import mark_partial
 
         done = train_run(
-            checkpoint, cache, lora, settings, name, adapter=adapter, memory=memory, previews=previews,
+            checkpoint, cache, lora, settings, name, adapter=adapter, memory=memory, previews=previews, gpus=gpus,
             validation=validation, references=references, regularisation=regularisation,
         )  # fmt: skip
         if done.result.steps < settings.steps:

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from ..ltx2core.checkpoint.adapter import save_adapter
+from ..ltx2core.distributed.canvas import check_gpus, train_on_several
 from ..ltx2core.errors import LTX2Error
 from ..ltx2core.memory.training import train_lora
 from ..ltx2core.run_record import write_run_record
@@ -39,11 +40,12 @@ def is_name(name: str) -> bool:
     return _NAME.fullmatch(name) is not None and ".." not in name
 
 
-def train_run(checkpoint, cache, lora, settings, name: str, *, adapter=None, memory=None, previews=None, segment: int = 0, **clips) -> Trained:
+def train_run(checkpoint, cache, lora, settings, name: str, *, adapter=None, memory=None, previews=None, segment: int = 0, gpus: int = 1, **clips) -> Trained:
     """Train to the end, or ``segment`` steps on from where the run is.
 
     Args:
         adapter, memory, previews: what the wires carry, None for none.
+        gpus: cards that share it; above 1 they have processes of their own.
         clips: caches of validation, references and regularisation, None for none.
 
     Raises:
@@ -56,9 +58,9 @@ def train_run(checkpoint, cache, lora, settings, name: str, *, adapter=None, mem
     run, start = RunConfig(lora, settings), adapter.adapter if adapter is not None else None
     with running() as host, host.training(name) as live:
         directory, path = host.paths.runs_dir() / name, host.paths.loras_dir() / f"{name}.safetensors"
-        result = train_lora(
-            checkpoint, run, cache, directory=directory, name=name, residency=host.residency, reporter=host.reporter, stop=host.stop, memory=memory,
-            adapter=start, previews=jobs, controls=live.controls, until=segment_end(directory, segment, settings) if segment else None, **clips,
+        common = {"directory": directory, "name": name, "reporter": host.reporter, "stop": host.stop, "memory": memory, "adapter": start, **clips}
+        result = _on_several(gpus, checkpoint, run, cache, host, jobs, common) if gpus > 1 else train_lora(
+            checkpoint, run, cache, residency=host.residency, previews=jobs, controls=live.controls, until=segment_end(directory, segment, settings) if segment else None, **common,
         )  # fmt: skip
         save_adapter(path, result.adapter)
         write_run_record(path.with_suffix(".json"), checkpoint, run, cache, name=name, directory=directory, memory=memory, adapter=start, **clips)
@@ -66,6 +68,16 @@ def train_run(checkpoint, cache, lora, settings, name: str, *, adapter=None, mem
             push_adapter(run, result, path, host.reporter)
         picture = torch.from_numpy(np.array(draw_losses(result.history))).float()[None] / 255
         return Trained(result, f"{name}.safetensors", picture)
+
+
+def _on_several(gpus: int, checkpoint, run: RunConfig, cache, host, jobs, common: dict) -> TrainResult:
+    check_gpus(gpus)
+    if jobs:
+        raise LTX2Error("Previews are made by the card that trains here, and with gpus above 1 none does; take the previews off, or set gpus to 1.")
+    # The processes read the base themselves, and the first card is one of theirs.
+    host.residency.free_all()
+    checkpoint.drop("transformer")
+    return train_on_several(gpus, checkpoint, run, cache, **common)
 
 
 def _record(file: str, result: TrainResult) -> dict:

@@ -58,6 +58,12 @@ class HostResidency:
             for module in modules:
                 module.to(self.device)
 
+    def free_all(self) -> None:
+        """Nothing of ours or of the host's stays on the device."""
+        with torch.inference_mode(False):
+            management.unload_all_models()
+            management.soft_empty_cache()
+
     def release(self, module: torch.nn.Module) -> None:
         patcher = module.__dict__.pop(_ATTRIBUTE, None)
         if patcher is None:
