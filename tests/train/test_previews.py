@@ -19,7 +19,9 @@ from ltx2core.sample.modes import text_to_video
 from ltx2core.sample.settings import SampleSettings
 from ltx2core.standalone import ConsoleReporter, StopFlag
 from ltx2core.text.features import TextFeatures
+from ltx2core.train.optim import make_optimizer
 from ltx2core.train.preview_clips import Holding, PreviewJob
+from ltx2core.train.previews import off_device
 from ltx2core.train.settings import LoRASettings, RunConfig, TrainSettings
 
 RUN = RunConfig(
@@ -177,3 +179,26 @@ def test_names_and_settings_are_checked(models, cache, tmp_path, surroundings):
     run = replace(RUN, train=replace(RUN.train, preview_every=1))
     with pytest.raises(LTX2Error, match="one name"):
         train_lora(models, run, cache, directory=tmp_path / "run", name="a", previews=jobs()[:1] * 2, **surroundings)
+
+
+@pytest.mark.parametrize("kind", ["adamw", "adamw_bf16", "lion", "prodigy", "adafactor"])
+def test_what_leaves_the_device_is_the_optimizer_s_own_and_comes_back(kind):
+    dtype = torch.bfloat16 if kind == "adamw_bf16" else torch.float32
+    parameters = [torch.nn.Parameter(torch.ones(4, 8, dtype=dtype))]
+    optimizer = make_optimizer(parameters, TrainSettings(optimizer=kind))
+    parameters[0].grad += 1
+    optimizer.set_rate(0.1)
+    optimizer.step()
+    before, value = {k: t.clone() for k, t in optimizer.state_dict().items()}, parameters[0].detach().clone()
+    movable = optimizer.movable()
+    own = {t.data_ptr() for t in optimizer.state_dict().values()}
+    assert movable and all(t.data_ptr() in own for t in movable)
+    assert all(t.data_ptr() != parameters[0].data_ptr() for t in movable)
+    with off_device(movable):
+        for tensor in movable:
+            tensor.data = tensor.data + 1  # a new place, as another device would be
+        assert any(not torch.equal(t, before[k]) for k, t in optimizer.state_dict().items())
+        for tensor in movable:
+            tensor.data = tensor.data - 1
+    after = optimizer.state_dict()
+    assert all(torch.allclose(after[k].float(), before[k].float(), atol=1e-2) for k in before) and torch.equal(parameters[0], value)
