@@ -58,7 +58,8 @@ def write_locales(schemas: list[dict], all_translated: bool) -> None:
     if all_translated:
         have = [flat(read(LOCALES / language / "nodeDefs.json")) for language in LANGUAGES]
         _write(SEEN, text({key: mark for key, mark in marks(names).items() if all(key in tree for tree in have)}))
-    for key in changed_since(names, read(SEEN)):
+    seen = read(SEEN)
+    for key in changed_since({node: names[node] for node in names if f"{node}.description" in seen}, seen):
         print(f"to look at in every language, then run with --translated: {key}")
     _write(LOCALES / "en" / "nodeDefs.json", text(names))
     for language in LANGUAGES:

@@ -27,12 +27,15 @@ def undocumented(page, schema):
 
 def wrong_values(example, schema):
     """What the host would refuse in an example's inputs."""
-    known = {i["name"]: i for i in schema["inputs"] if i["widget"]}
+    known = {i["name"]: i for i in schema["inputs"]}
     problems = []
     for name, value in example["inputs"].items():
         given = known.get(name)
         if given is None:
-            problems.append(f"{name} is no widget")
+            problems.append(f"{name} is no input")
+        elif isinstance(value, list) or not given["widget"]:
+            if not (isinstance(value, list) and [type(part) for part in value] == [str, int]):
+                problems.append(f"{name} is {value!r}, no wire such as [\"4\", 0]")
         elif not isinstance(value, KINDS[given["type"]]) or (isinstance(value, bool) and given["type"] != "BOOLEAN"):
             problems.append(f"{name} is {value!r}, not {given['type']}")
         elif given.get("options") and value not in given["options"]:
@@ -92,8 +95,9 @@ def test_examples_would_be_accepted(pages, schemas):
 
 
 def test_bad_examples_are_found(schemas):
-    inputs = {"rank": 0, "alpha": "32", "kind": "lorra", "size": 3, "rslora": 1}
-    assert len(wrong_values({"inputs": inputs}, schemas["LTX2LoRASettings"])) == 5
+    inputs = {"rank": 0, "alpha": "32", "kind": "lorra", "size": 3, "rslora": 1, "targets": [4, 0]}
+    assert len(wrong_values({"inputs": inputs}, schemas["LTX2LoRASettings"])) == 6
+    assert wrong_values({"inputs": {"latents": "4"}}, schemas["LTX2Decode"]) and not wrong_values({"inputs": {"latents": ["4", 0]}}, schemas["LTX2Decode"])
 
 
 def test_pictures_are_there_and_show_the_node(pages, schemas, pack):
