@@ -1,0 +1,103 @@
+"""What a step of training costs on several cards: FLOPs, bytes over each link, seconds. Pure functions; docs/scaling.md explains them.
+
+A LoRA's base is frozen, so backward computes the gradients of activations alone: as many FLOPs as forward. Recomputed
+blocks run forward twice: 3 forward passes a step, with kept activations 2.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Widths:
+    """Of the transformer: ``video`` and ``audio`` streams, ``cross`` of the attention between them, feed-forward's factor."""
+
+    video: int = 4096
+    audio: int = 2048
+    cross: int = 2048
+    expansion: int = 4
+    blocks: int = 48
+
+
+@dataclass(frozen=True)
+class Link:
+    """bandwidth: bytes a second that one card sends while it receives as many, as NCCL's bus bandwidth counts them. latency: seconds a hop."""
+
+    bandwidth: float
+    latency: float = 10e-6
+
+
+# What sums of hundreds of MB reach, not what the data sheet says.
+NVLINK4 = Link(370e9)
+PCIE5 = Link(45e9)
+PCIE4 = Link(20e9)
+INFINIBAND_400 = Link(45e9, 15e-6)  # one adapter a card
+ETHERNET_100 = Link(11e9, 30e-6)  # one a machine
+
+
+def forward_flops(video_tokens: int, audio_tokens: int, text_tokens: int = 1024, samples: int = 1, widths: Widths = Widths()) -> float:
+    """Of the matrix products of one forward pass; tokens are those of one sample.
+
+    A product [n, a] x [a, b] counts 2nab. Per block: self-attention (4 d^2 a token), text attention (2 d^2 a token, 2 d^2 a
+    text token), feed-forward (2e d^2), and two attentions between the streams, whose inner width is ``cross``.
+    """
+    w, v, a, t = widths, video_tokens, audio_tokens, text_tokens
+    linear = sum((n * (6 + 2 * w.expansion) + 2 * t) * d * d for n, d in ((v, w.video), (a, w.audio)))
+    linear += 2 * (2 * v * w.video + 2 * a * w.audio) * w.cross
+    attention = sum(n * (n + t) * d for n, d in ((v, w.video), (a, w.audio))) + 2 * v * a * w.cross
+    return samples * w.blocks * (2.0 * linear + 4.0 * attention)
+
+
+def all_reduce_seconds(size: int, processes: int, link: Link) -> float:
+    """A ring: each card sends 2 (n-1)/n of ``size`` bytes in 2 (n-1) hops."""
+    return 2 * (processes - 1) * (size / processes / link.bandwidth + link.latency)
+
+
+def all_gather_seconds(size: int, processes: int, link: Link) -> float:
+    """Each card sends (n-1)/n of ``size`` bytes in n-1 hops."""
+    return (processes - 1) * (size / processes / link.bandwidth + link.latency)
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """``machines`` with ``cards`` each; ``inside`` joins the cards of one, ``between`` is what each card has to other machines."""
+
+    machines: int
+    cards: int
+    inside: Link
+    between: Link = INFINIBAND_400
+
+    @property
+    def size(self) -> int:
+        return self.machines * self.cards
+
+
+def reduce_seconds(size: int, cluster: Cluster) -> float:
+    """Gradients of ``size`` bytes summed inside each machine, between the machines in parts, and handed out again."""
+    inside = all_reduce_seconds(size, cluster.cards, cluster.inside)
+    return inside + all_reduce_seconds(size // cluster.cards, cluster.machines, cluster.between)
+
+
+def ddp_seconds(compute: float, gradient_bytes: int, cluster: Cluster, agreements: float = 0.5e-3) -> float:
+    """A step: nothing of the sum is hidden behind ``compute`` seconds. ``agreements``: on counts and stops, over the host's network."""
+    return compute + (reduce_seconds(gradient_bytes, cluster) + agreements if cluster.size > 1 else 0.0)
+
+
+def fsdp_seconds(compute: float, base_bytes: int, gradient_bytes: int, cluster: Cluster, agreements: float = 0.5e-3) -> float:
+    """A step with the base sharded inside each machine: gathered for forward and once more for recomputing and backward.
+
+    The next block is gathered while one is computed, so the longer of the two counts.
+    """
+    gathered = 2 * all_gather_seconds(base_bytes, cluster.cards, cluster.inside)
+    return max(compute, gathered) + ddp_seconds(0.0, gradient_bytes, cluster, agreements)
+
+
+def fsdp_peak_bytes(one_card: int, blocks_bytes: int, blocks: int, cards: int, waiting: int = 2) -> float:
+    """Of one of ``cards``, from the peak that one card has alone: its part of the blocks, and ``waiting`` whole ones."""
+    return one_card - blocks_bytes * (1 - 1 / cards) + waiting * blocks_bytes / blocks
+
+
+def efficiency(alone: float, together: float) -> float:
+    """Of linear scaling, every card having as much to do as one alone."""
+    return alone / together
