@@ -6,6 +6,10 @@ import os
 import sqlite3
 from pathlib import Path
 
+from .errors import LTX2Error
+
+# A disk that can't be written, or another process that holds the file.
+_NOT_DAMAGE = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_FULL)
 _WAIT = 60.0  # seconds for another process's write
 
 
@@ -13,26 +17,30 @@ def open_memory(path: Path, schema: str) -> sqlite3.Connection:
     """The database at ``path`` with the tables of ``schema``, made where it is missing.
 
     A file that is no database, or a damaged one, is renamed to ``NAME.damaged`` and begun anew: it holds nothing that
-    cannot be found again.
+    cannot be found again. Broken text in a row is read with replaced characters.
+
+    Raises:
+        LTX2Error: the disk cannot be written, or another process holds the file.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         return _opened(path, schema)
-    except sqlite3.DatabaseError as error:
-        if isinstance(error, sqlite3.OperationalError):
-            raise  # locked, or a disk that can't be written: not damage
+    except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
+        if getattr(error, "sqlite_errorcode", None) in _NOT_DAMAGE:
+            raise LTX2Error(f"{path} cannot be opened ({error}); check the disk and the folder's permissions.") from error
         os.replace(path, path.with_name(path.name + ".damaged"))
         return _opened(path, schema)
 
 
 def _opened(path: Path, schema: str) -> sqlite3.Connection:
     database = sqlite3.connect(path, timeout=_WAIT)
+    database.text_factory = lambda raw: raw.decode("utf-8", "replace")
     try:
         database.executescript(schema)
         # A full check reads all of it: a few thousand rows a millisecond.
         if database.execute("PRAGMA quick_check").fetchone() != ("ok",):
             raise sqlite3.DatabaseError("damaged")
-    except sqlite3.Error:
+    except (sqlite3.Error, UnicodeDecodeError):
         database.close()
         raise
     return database

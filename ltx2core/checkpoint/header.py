@@ -97,11 +97,35 @@ def _entry(path: Path, name: str, raw: object, data_size: int) -> TensorInfo:
     return TensorInfo(dtype, shape, begin, end)
 
 
+def _parsed(path: Path, blob: bytes) -> tuple[dict[str, object], dict[str, str]]:
+    """Entries and metadata of a header's JSON."""
+    try:
+        raw = json.loads(blob)
+    except (ValueError, RecursionError) as error:
+        raise CheckpointError(f"{path.name} is not a .safetensors file: its header is not JSON; download it again.") from error
+    metadata = (raw.pop("__metadata__", None) or {}) if isinstance(raw, dict) else None
+    if not isinstance(metadata, dict) or not all(isinstance(v, str) for v in metadata.values()):
+        raise CheckpointError(f"{path.name} is not a .safetensors file: its header is no table of tensors; download it again.")
+    return raw, metadata
+
+
+def _check_cover(path: Path, tensors: dict[str, TensorInfo], data_size: int) -> None:
+    """Tensors lie one after another and fill the file, as the format asks: none overlaps, nothing is hidden between them."""
+    at = 0
+    for name, info in sorted(tensors.items(), key=lambda item: (item[1].begin, item[1].end)):
+        if info.begin != at:
+            raise CheckpointError(f"{path.name}: tensor {name!r} begins at byte {info.begin} of the data and should at {at}; download the file again.")
+        at = info.end
+    if at != data_size:
+        raise CheckpointError(f"{path.name} has {data_size} bytes of data and its header names {at}; download the file again.")
+
+
 def read_header(path: str | os.PathLike) -> Header:
     """Read and check the header of ``path``.
 
     Raises:
-        CheckpointError: no such file, not safetensors, truncated, or an entry that does not fit its bytes.
+        CheckpointError: no such file, not safetensors, truncated, an entry that does not fit its bytes, or bytes that are
+            nobody's.
     """
     path = Path(path)
     if not path.is_file():
@@ -113,11 +137,8 @@ def read_header(path: str | os.PathLike) -> Header:
         if len(head) < 8 or length > min(MAX_HEADER_BYTES, size - 8):
             raise CheckpointError(f"{path.name} is not a whole .safetensors file (or is truncated in its header); download it again.")
         blob = f.read(length)
-    try:
-        raw = json.loads(blob)
-        metadata = raw.pop("__metadata__", None) or {}
-    except (ValueError, AttributeError) as error:
-        raise CheckpointError(f"{path.name} is not a .safetensors file: its header is not JSON; download it again.") from error
+    raw, metadata = _parsed(path, blob)
     data_size = size - 8 - length
     tensors = {name: _entry(path, name, entry, data_size) for name, entry in raw.items()}
+    _check_cover(path, tensors, data_size)
     return Header(path, tensors, metadata, 8 + length, size, hashlib.sha256(blob).hexdigest())

@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
+from typing import get_type_hints
 
 from ..databases import open_memory
 from ..errors import LTX2Error
@@ -19,6 +20,7 @@ from ..media.probe import MediaInfo, probe
 _VERSION = 2
 _SCHEMA = "CREATE TABLE IF NOT EXISTS probed (path TEXT, what TEXT, state TEXT, found TEXT, PRIMARY KEY (path, what));"
 _THREADS = max(1, min(4, os.cpu_count() or 1))
+_KINDS = {name: (int, float) if kind is float else (kind,) for name, kind in get_type_hints(MediaInfo).items() if name != "path"}
 _AT_ONCE = 256  # files between two writes
 
 
@@ -37,8 +39,22 @@ def _look(path: Path) -> Found:
         return Found(None, str(error))
 
 
-def _unpack(text: str, path: Path) -> Found:
-    return Found(MediaInfo(**{**json.loads(text), "path": path}))
+def _unpack(text: str, path: Path) -> Found | None:
+    """None for a row that was damaged."""
+    try:
+        info = MediaInfo(**{**json.loads(text), "path": path})
+    except (ValueError, TypeError):
+        return None
+    return Found(info) if all(type(getattr(info, name)) in kinds for name, kinds in _KINDS.items()) else None
+
+
+def _numbers(text: str) -> tuple[float, ...] | None:
+    """None for a row that was damaged."""
+    try:
+        found = json.loads(text)
+    except ValueError:
+        return None
+    return tuple(found) if isinstance(found, list) and all(type(n) in (int, float) for n in found) else None
 
 
 class ScanMemory:
@@ -72,13 +88,14 @@ class ScanMemory:
             for at in range(0, len(paths), _AT_ONCE):
                 part = paths[at : at + _AT_ONCE]
                 states = [_state(p) for p in part]
-                known = [self._recall(p, "info", s) if s else None for p, s in zip(part, states, strict=True)]
-                fresh = pool.map(_look, (p for p, text in zip(part, known, strict=True) if text is None))
+                texts = [self._recall(p, "info", s) if s else None for p, s in zip(part, states, strict=True)]
+                known = [None if text is None else _unpack(text, p) for p, text in zip(part, texts, strict=True)]
+                fresh = pool.map(_look, (p for p, remembered in zip(part, known, strict=True) if remembered is None))
                 learned = []
-                for path, state, text in zip(part, states, known, strict=True):
-                    found = next(fresh) if text is None else _unpack(text, path)
+                for path, state, remembered in zip(part, states, known, strict=True):
+                    found = remembered or next(fresh)
                     # What can't be read is tried again: a permission or a drive may be mended without a new time.
-                    if text is None and state and found.info is not None:
+                    if remembered is None and state and found.info is not None:
                         learned.append((path, "info", state, json.dumps({**asdict(found.info), "path": ""})))
                     results.append(found)
                     progress(len(results))
@@ -89,8 +106,9 @@ class ScanMemory:
         """``measure()``'s result, remembered under ``what``."""
         state = _state(path)
         text = self._recall(path, what, state) if state else None
-        if text is not None:
-            return tuple(json.loads(text))
+        known = None if text is None else _numbers(text)
+        if known is not None:
+            return known
         result = measure()
         if state:
             self._learn([(path, what, state, json.dumps(result))])

@@ -10,12 +10,11 @@ from pathlib import Path
 from ..data.scan import scan
 from ..data.spec import DatasetSpec
 from ..errors import LTX2Error
-from ..strict import nearest
 from . import memory, methods, model, outside, training, validation
 from .datasets import Defaults, Imported, read_dataset, with_sound
 from .idle import NEUTRAL, REASONS
 from .model import Given
-from .options import Options
+from .options import Options, unknown
 from .report import Entry, Report
 from .rows import ALIASES, ROWS, put, read_rows
 from .source import read_backends, read_config
@@ -67,7 +66,7 @@ def _renamed(raw: Mapping[str, object]) -> dict[str, object]:
 def _check_known(raw: Mapping[str, object], source: str) -> None:
     for key in raw:
         if key not in KNOWN:
-            raise LTX2Error(f"{source} has the option {key!r}, which SimpleTuner does not know; {nearest(key, sorted(KNOWN))}")
+            raise unknown(source, key, KNOWN)
 
 
 def _defaults(options: Options, run: dict, folder: Path) -> Defaults:

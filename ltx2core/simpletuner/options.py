@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 from collections.abc import Callable, Iterable, Mapping
 
 from ..errors import LTX2Error
-from ..strict import nearest
 from .report import HONOURED, IDLE, MAPPED, Entry
+
+def unknown(source: str, key: str, known: Iterable[str]) -> LTX2Error:
+    """Of a key that SimpleTuner does not have; names the nearest one of its several hundred."""
+    near = difflib.get_close_matches(key, sorted(known), n=1, cutoff=0)
+    return LTX2Error(f"{source} has the option {key[:80]!r}, which SimpleTuner does not know; did you mean {near[0]!r}?")
+
 
 _WORDS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 _NOTHING = (None, "", "none", "None", "null")
@@ -74,7 +80,7 @@ class Options:
         try:
             return kind(value)
         except (TypeError, ValueError, OverflowError) as error:
-            raise LTX2Error(f"{self._source}: {key} is {value!r}; it must be {_KINDS[kind]}.") from error
+            raise LTX2Error(f"{self._source}: {key} is {str(value)[:80]!r}; it must be {_KINDS[kind]}.") from error
 
     def flag(self, key: str, default: bool = False) -> bool:
         return self.read(key, as_flag, default)
@@ -119,7 +125,7 @@ class Options:
         known = set(known)
         for key in self._values:
             if key not in known:
-                raise LTX2Error(f"{self._source} has no option {key!r} in SimpleTuner; {nearest(key, sorted(known))}")
+                raise unknown(self._source, key, known)
         seen = {e.key for e in self.entries}
         unread = [key for key in self._values if key not in seen]
         if unread:

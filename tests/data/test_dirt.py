@@ -77,12 +77,24 @@ def test_a_second_scan_opens_changed_files_alone(tmp_path, film):
     assert len(scan(spec(clips), memory=memory).clips) == 2
 
 
+def harness(script, folder, count, seed):
+    """What a script of this folder printed; in a process of its own, because a fault inside a codec would end this one."""
+    done = subprocess.run([sys.executable, str(Path(__file__).with_name(script)), str(folder), str(count), str(seed)], capture_output=True, text=True, timeout=900, encoding="utf-8")
+    assert done.returncode == 0, done.stderr[-3000:]
+    return json.loads(done.stdout)
+
+
 def test_broken_bytes_never_crash(tmp_path, request):
-    """In a process of its own, because a fault inside a codec would end this one."""
     count = 2000 if request.config.getoption("--full") else 160
-    script = Path(__file__).with_name("fuzz.py")
-    done = subprocess.run([sys.executable, str(script), str(tmp_path / "fuzz"), str(count), "11"], capture_output=True, text=True, timeout=300, encoding="utf-8")
-    assert done.returncode == 0, done.stderr[-2000:]
-    totals = json.loads(done.stdout)
+    totals = harness("fuzz.py", tmp_path / "fuzz", count, 11)
     # Some mutations hit bytes that do not matter; most must have been noticed.
     assert totals["read"] + totals["left out"] >= count and totals["read"] > 0 and totals["left out"] > count // 3
+
+
+def test_broken_models_caches_and_settings_never_crash(tmp_path, request):
+    count = 2000 if request.config.getoption("--full") else 300
+    totals = harness("fuzz_files.py", tmp_path / "fuzz", count, 12)
+    assert sum(sum(kind.values()) for kind in totals.values()) == count
+    # Memories heal themselves; everything else refuses what it cannot trust, and a damaged cache entry is never taken.
+    assert all(totals[kind]["refused"] == 0 for kind in ("ledger", "scan memory"))
+    assert all(totals[kind]["refused"] > 0 for kind in totals if kind not in ("ledger", "scan memory"))
