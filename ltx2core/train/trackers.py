@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -60,7 +61,7 @@ class WandB:
     def __init__(self, directory: Path, name: str, project: str, config: Mapping[str, Any]):
         wandb = _needed("wandb", "wandb")
         remembered = directory / "wandb_id.txt"
-        identity = remembered.read_text(encoding="utf-8").strip() if remembered.exists() else wandb.util.generate_id()
+        identity = remembered.read_text(encoding="utf-8").strip() if remembered.exists() else uuid.uuid4().hex[:8]
         remembered.write_text(identity, encoding="utf-8")
         self._run = wandb.init(project=project, name=name, id=identity, resume="allow", dir=str(directory), config=dict(config))
         # An axis of its own: wandb's counter can't go back to a checkpoint's step.
