@@ -34,13 +34,18 @@ PROFILES = {
     "plain": None,
     "compiled": MemorySettings(fused=False),
     "bf16": MemorySettings(),
-    "bf16_hosted": MemorySettings(hosted=True),
+    "bf16_hosted": MemorySettings(hosted="results"),
+    "bf16_hosted_kept_1": MemorySettings(hosted="results", kept=1),
     "bf16_kept_24": MemorySettings(kept=24),
     "bf16_kept_48": MemorySettings(kept=48),
     "int8": MemorySettings("int8"),
-    "fp8": MemorySettings("fp8"),
-    "streamed_int8": MemorySettings("int8", streamed=48, captured=False),
-    "streamed_bf16": MemorySettings("bf16", streamed=48, captured=False),
+    "int8_hosted": MemorySettings("int8", hosted="results"),
+    "fp8_hosted": MemorySettings("fp8", hosted="results"),
+    "streamed_int8": MemorySettings("int8", streamed=48),
+    "streamed_int8_inputs": MemorySettings("int8", streamed=48, hosted="inputs"),
+    "streamed_int8_results": MemorySettings("int8", streamed=48, hosted="results"),
+    "streamed_bf16": MemorySettings("bf16", streamed=48),
+    "streamed_bf16_inputs": MemorySettings("bf16", streamed=48, hosted="inputs"),
 }
 GIB = 2**30
 

@@ -69,7 +69,8 @@ def query_of(spec: CrossSpec, w: BlockWeights, side: Side, mods: Modulations, h:
 
 def key_value_of(spec: CrossSpec, w: BlockWeights, side: Side, mods: Modulations, h: Tensor) -> KeyValue:
     scale, shift = spec.pair(mods.rows)
-    return spec.projection.key_value(w, normed(h, w, f"{spec.name}.kv", scale, shift, side.index(side.cross_step), spec.eps), side.cross)
+    ext = normed(h, w, f"{spec.name}.kv", scale, shift, side.index(side.cross_step), spec.eps)
+    return spec.projection.key_value(w, ext, spec.projection.raw(w, "kv", ext), side.cross)
 
 
 def cross_forward(spec: CrossSpec, w: BlockWeights, side: Side, mods: Modulations, batch: int, h: Tensor, query: Query, kv: KeyValue, keep: bool) -> tuple[Tensor, Attention | None]:

@@ -21,10 +21,15 @@ def gradient_room(rows: int, layout: GroupLayout, like: Tensor) -> tuple[Tensor,
     return ext, ext[:, : layout.rows]
 
 
-def forward(matrix: Tensor, bias: Tensor | None, ext: Tensor, layout: GroupLayout) -> Tensor:
-    """y [rows, O] of the input in ``ext``, whose u is filled in."""
+def fill_u(matrix: Tensor, ext: Tensor, layout: GroupLayout) -> None:
+    """u = x A^T into its place beside x."""
     if layout.width:
         torch.mm(ext[:, : layout.inner], matrix[layout.rows :, : layout.inner].t(), out=ext[:, layout.inner :])
+
+
+def forward(matrix: Tensor, bias: Tensor | None, ext: Tensor, layout: GroupLayout) -> Tensor:
+    """y [rows, O] of the input in ``ext``, whose u is filled in."""
+    fill_u(matrix, ext, layout)
     weight = matrix[: layout.rows].t()
     return torch.mm(ext, weight) if bias is None else torch.addmm(bias, ext, weight)
 

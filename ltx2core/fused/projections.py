@@ -39,20 +39,29 @@ class Projection:
     def _normed(self, w: BlockWeights, which: str, raw: Tensor, rope: Rope | None) -> Tensor:
         return ops.norm_rope(raw, w[f"{self.name}.norm_{which}.weight"], rope, self.eps)
 
-    def own(self, w: BlockWeights, ext: Tensor, rope: Rope) -> tuple[Query, KeyValue]:
+    def raw(self, w: BlockWeights, part: str, ext: Tensor, known: Tensor | None = None) -> Tensor:
+        """What ``part`` ("qkv", "q" or "kv") makes of the input in ``ext``; where it is ``known``, only u is filled in."""
+        group = f"{self.name}.{part}"
+        layout = w.layouts[group]
+        if known is not None and not layout.width:
+            return known
+        matrix = w.matrix(group)
+        if known is not None:
+            linear.fill_u(matrix, ext, layout)
+            return known
+        return linear.forward(matrix, w.bias(group), ext, layout)
+
+    def own(self, w: BlockWeights, ext: Tensor, raw: Tensor, rope: Rope) -> tuple[Query, KeyValue]:
         """All three of one input."""
-        layout = w.layouts[f"{self.name}.qkv"]
-        q, k, v = linear.forward(w.matrix(f"{self.name}.qkv"), w.bias(f"{self.name}.qkv"), ext, layout).split(layout.outs, 1)
+        q, k, v = raw.split(w.layouts[f"{self.name}.qkv"].outs, 1)
         return Query(ext, q, self._normed(w, "q", q, rope)), KeyValue(ext, k, self._normed(w, "k", k, rope), v)
 
     def query(self, w: BlockWeights, ext: Tensor, rope: Rope | None) -> Query:
-        layout = w.layouts[f"{self.name}.q"]
-        q = linear.forward(w.matrix(f"{self.name}.q"), w.bias(f"{self.name}.q"), ext, layout)
+        q = self.raw(w, "q", ext)
         return Query(ext, q, self._normed(w, "q", q, rope))
 
-    def key_value(self, w: BlockWeights, ext: Tensor, rope: Rope | None) -> KeyValue:
-        layout = w.layouts[f"{self.name}.kv"]
-        k, v = linear.forward(w.matrix(f"{self.name}.kv"), w.bias(f"{self.name}.kv"), ext, layout).split(layout.outs, 1)
+    def key_value(self, w: BlockWeights, ext: Tensor, raw: Tensor, rope: Rope | None) -> KeyValue:
+        k, v = raw.split(w.layouts[f"{self.name}.kv"].outs, 1)
         return KeyValue(ext, k, self._normed(w, "k", k, rope), v)
 
     def _through_norm(self, w: BlockWeights, which: str, raw: Tensor, rope: Rope | None, towards: Tensor, out: Tensor) -> None:

@@ -63,16 +63,16 @@ def _rows(tensor: Tensor) -> Tensor:
 
 def _to_shelf(h: Tensor, stored: Stored) -> dict[str, Tensor]:
     """The large ones; of the attention's results ``stored`` keeps the small ones."""
-    tensors = {"h": h, "inner": stored.inner}
+    tensors = {n: t for n, t in (("h", h), ("inner", stored.inner), ("text", stored.text), ("qkv", stored.qkv)) if t is not None}
     if stored.attention is not None:
         tensors["attention"] = stored.attention[0].transpose(1, 2)  # rows of tokens, as they lie in memory
         stored.attention = stored.attention[1:]
     return tensors
 
 
-def _from_shelf(tensors: dict[str, Tensor], rest: tuple | None) -> tuple[Tensor, Stored]:
+def _from_shelf(tensors: dict[str, Tensor], rest: tuple | None, wanted: frozenset[str]) -> tuple[Tensor, Stored]:
     attention = None if rest is None else (tensors["attention"].transpose(1, 2), *rest)
-    return tensors["h"], Stored(attention, tensors["inner"])
+    return tensors["h"], Stored(wanted, attention, tensors.get("inner"), tensors.get("text"), tensors.get("qkv"))
 
 
 class _Block(torch.autograd.Function):
@@ -89,7 +89,7 @@ class _Block(torch.autograd.Function):
             ctx.kept = model.block.again(weights, place.shared, h, a, beside)
             h, a = model.block.end(weights, place.shared, ctx.kept)
         elif place.shelf is not None:
-            stored, before = Stored(), h
+            stored, before = Stored(place.shelf.wanted(place.index)), h
             ctx.save_for_backward(audio_hidden)
             h, a = model.block.forward(weights, place.shared, h, a, beside, stored)
             place.shelf.put(place.index, _to_shelf(before, stored))
@@ -107,7 +107,7 @@ class _Block(torch.autograd.Function):
         weights = model.weights(place.index, place.behind, g.dtype)
         kept, ctx.kept = ctx.kept, None
         if kept is None and place.shelf is not None:
-            h, stored = _from_shelf(place.shelf.take(place.index), ctx.rest)
+            h, stored = _from_shelf(place.shelf.take(place.index), ctx.rest, place.shelf.wanted(place.index))
             kept = model.block.again(weights, place.shared, h, _rows(*ctx.saved_tensors), stored=stored)
         elif kept is None:
             kept = model.block.again(weights, place.shared, *(_rows(t) for t in ctx.saved_tensors))
@@ -143,7 +143,7 @@ class FusedRunner:
             return h.view(hidden.shape), a.view(audio_hidden.shape)
         # After the last block backward begins with it again, and after the first the next step's forward.
         kept = index >= self._count - self._kept
-        place = _Place(self._model, index, shared, ahead or range(index - 1, -1, -1), behind or range(1, self._count), kept, self._shelf)
+        place = _Place(self._model, index, shared, ahead or range(index - 1, -1, -1), behind or range(1, self._count), kept, None if kept else self._shelf)
         if index == 0:
             # The adapters are no inputs of the function, so it is the state that tells autograd to come back here.
             hidden, audio_hidden = hidden.detach().requires_grad_(), audio_hidden.detach().requires_grad_()

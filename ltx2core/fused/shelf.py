@@ -14,23 +14,38 @@ _DEPTH = 2
 Tensors = dict[str, Tensor]
 
 
-class Shelf:
-    """``put`` in forward, block after block; ``take`` in backward, in reverse. On a processor it only holds them."""
+ALL = frozenset({"inner", "attention", "text"})
+_QKV_EVERY = 3  # the bus is full with a third of the blocks'
 
-    def __init__(self, device: torch.device, count: int):
-        self._count = count
+
+class Shelf:
+    """``put`` in forward, block after block; ``take`` in backward, in reverse. On a processor it only holds them.
+
+    Args:
+        count: blocks that use it, the first ones of the model.
+        results: False for the blocks' inputs alone, where the bus has other work.
+    """
+
+    def __init__(self, device: torch.device, count: int, results: bool = True):
+        self._count, self._results = count, results
         self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None
         self._held: dict[int, Tensors] = {}
         self._shapes: dict[int, dict[str, tuple[torch.Size, torch.dtype]]] = {}
         self._copied: dict[int, torch.cuda.Event] = {}
         self._host: dict[tuple[str, int], list[Tensor]] = {}
 
+    def wanted(self, index: int) -> frozenset[str]:
+        """Names of what block ``index`` brings beside its input."""
+        if not self._results:
+            return frozenset()
+        return ALL | {"qkv"} if index % _QKV_EVERY == 0 else ALL
+
     def _buffer(self, name: str, index: int, nbytes: int) -> Tensor:
         """Page-locked, of a size that has been asked for before or larger; for all blocks at once, as a captured step may not allocate."""
         sizes = [size for known, size in self._host if known == name and size >= nbytes]
         key = (name, min(sizes, default=nbytes))
         if key not in self._host:
-            self._host[key] = [torch.empty(nbytes, dtype=torch.uint8, pin_memory=True) for _ in range(self._count - _DEPTH)]
+            self._host[key] = [torch.empty(nbytes, dtype=torch.uint8, pin_memory=True) for _ in range(max(0, self._count - _DEPTH))]
         return self._host[key][index][:nbytes]
 
     def put(self, index: int, tensors: Tensors) -> None:

@@ -62,10 +62,16 @@ def with_room(x: Tensor, w: BlockWeights, group: str) -> Tensor:
 
 @dataclass
 class Stored:
-    """Results that wait for backward: of self attention (None where they must be computed again) and of the net's inner layer."""
+    """Results that wait for backward. wanted: which, of "inner", "attention", "text" and "qkv"; those that are not there are
+    computed again. attention: of self attention. text: keys and values of the text before their norm; qkv: the same of self
+    attention; inner: of the feed-forward net.
+    """
 
+    wanted: frozenset[str]
     attention: tuple | None = None
     inner: Tensor | None = None
+    text: Tensor | None = None
+    qkv: Tensor | None = None
 
 
 def attend_out(w: BlockWeights, name: str, query: Query, kv: KeyValue, heads: Heads, keep: bool, stored: Stored | None = None) -> tuple[Tensor, Attention | None]:
@@ -73,7 +79,7 @@ def attend_out(w: BlockWeights, name: str, query: Query, kv: KeyValue, heads: He
     core = Attended(query.q, kv.k, kv.v, heads, stored.attention if stored else None) if keep else None
     if core:
         found = core.out
-    elif stored:
+    elif stored and "attention" in stored.wanted:
         found, stored.attention = attend_for_later(query.q, kv.k, kv.v, heads)
     else:
         found = attend(query.q, kv.k, kv.v, heads)
@@ -106,11 +112,17 @@ def own_forward(spec: SideSpec, w: BlockWeights, side: Side, batch: int, h: Tens
     """Self attention, then attention to the text."""
     rows, index, heads = rows_of(w[spec.table], side.step), side.index(side.step), Heads(batch, spec.heads)
     first, second = spec.projection("attn1"), spec.projection("attn2")
-    query, kv = first.own(w, normed(h, w, f"{first.name}.qkv", rows[:, _SCALE], rows[:, _SHIFT], index, spec.eps), side.own)
+    ext = normed(h, w, f"{first.name}.qkv", rows[:, _SCALE], rows[:, _SHIFT], index, spec.eps)
+    raw = first.raw(w, "qkv", ext, stored.qkv if stored else None)
+    query, kv = first.own(w, ext, raw, side.own)
     y, kept_first = attend_out(w, first.name, query, kv, heads, keep, stored)
     between = ops.gated_add(h, y, rows[:, _GATE], index)
     query = second.query(w, normed(between, w, f"{second.name}.q", None, None, index, spec.eps), None)
-    kv = second.key_value(w, with_room(side.text, w, f"{second.name}.kv"), None)
+    ext = with_room(side.text, w, f"{second.name}.kv")
+    text = second.raw(w, "kv", ext, stored.text if stored else None)
+    kv = second.key_value(w, ext, text, None)
+    if stored and not keep:
+        stored.qkv, stored.text = (t if n in stored.wanted else None for n, t in (("qkv", raw), ("text", text)))
     y, kept_second = attend_out(w, second.name, query, kv, heads, keep)
     return ops.gated_add(between, y, None, index), Own(rows, h, kept_first, between, kept_second)
 
@@ -134,8 +146,8 @@ class FeedForward:
 
     rows: Tensor
     before: Tensor
-    ext: Tensor
-    inner: Tensor
+    ext: Tensor | None
+    inner: Tensor | None
     out: Tensor | None
 
 
@@ -147,7 +159,7 @@ def feed_forward(spec: SideSpec, w: BlockWeights, side: Side, h: Tensor, rows: T
     group, last = f"{spec.prefix}ff.in", f"{spec.prefix}ff.out"
     index = side.index(side.step)
     ext = normed(h, w, group, rows[:, _FF_SCALE], rows[:, _FF_SHIFT], index, spec.eps)
-    if stored is None:
+    if stored is None or "inner" not in stored.wanted:
         inner = linear.forward_gelu(w.matrix(group), w.bias(group), ext, w.layouts[group])
     else:
         stored.inner = linear.forward(w.matrix(group), w.bias(group), ext, w.layouts[group])
@@ -159,7 +171,7 @@ def feed_forward(spec: SideSpec, w: BlockWeights, side: Side, h: Tensor, rows: T
 def feed_forward_again(spec: SideSpec, w: BlockWeights, side: Side, h: Tensor, rows: Tensor, stored: Stored | None = None) -> FeedForward:
     """What backward needs, without the last product: no gradient depends on its result."""
     group, last = f"{spec.prefix}ff.in", f"{spec.prefix}ff.out"
-    if stored is not None and not w.layouts[group].width:
+    if stored is not None and stored.inner is not None and not w.layouts[group].width:
         ext = inner = stored.inner  # without an adapter nothing reads the input again
     else:
         ext = normed(h, w, group, rows[:, _FF_SCALE], rows[:, _FF_SHIFT], side.index(side.step), spec.eps)
@@ -167,7 +179,7 @@ def feed_forward_again(spec: SideSpec, w: BlockWeights, side: Side, h: Tensor, r
     layout, out = w.layouts[last], None
     if layout.width:
         out = with_room(_gelu(inner), w, last)
-        torch.mm(out[:, : layout.inner], w.matrix(last)[layout.rows :, : layout.inner].t(), out=out[:, layout.inner :])
+        linear.fill_u(w.matrix(last), out, layout)
     return FeedForward(rows, h, ext, inner, out)
 
 
@@ -186,14 +198,16 @@ def feed_forward_backward(spec: SideSpec, w: BlockWeights, side: Side, kept: Fee
     ops.gated(g, kept.rows[:, _FF_GATE], index, dy)
     # Without an adapter there only the sizes of [gelu u] would be read.
     inward = linear.backward(w.matrix(last), kept.inner if kept.out is None else kept.out, towards, layout, w.adapters)
-    dinner = torch.ops.aten.gelu_backward(inward, kept.inner, approximate="tanh")
-    layout = w.layouts[group]
+    torch.ops.aten.gelu_backward.grad_input(inward, kept.inner, approximate="tanh", grad_input=inward)
+    layout, ext, kept.out = w.layouts[group], kept.ext, None
+    kept.inner = kept.ext = None
     if layout.width:
         towards, dy = linear.gradient_room(g.shape[0], layout, g)
-        ops.copy(dinner, dy)
+        ops.copy(inward, dy)
     else:
-        towards = dinner
-    dx = linear.backward(w.matrix(group), kept.ext, towards, layout, w.adapters)
+        towards, ext = inward, inward  # nothing reads the input again
+    del inward
+    dx = linear.backward(w.matrix(group), ext, towards, layout, w.adapters)
     g = g.clone()  # autograd may still hold what it gave
     ops.norm_modulate_backward(kept.before, kept.rows[:, _FF_SCALE], index, spec.eps, dx, g)
     return g

@@ -26,6 +26,7 @@ from .quantize import dequantised, quantise_block
 from .stores import ResidentStore, RingStore, Tensors, WeightStore
 
 PRECISIONS = ("bf16", "int8", "fp8")
+HOSTED = ("", "inputs", "results")
 _WARM_UP = 2
 # cuDNN's is the fastest on Hopper, flash everywhere else; the plain one always works.
 _ATTENTION = [SDPBackend.CUDNN_ATTENTION, SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
@@ -47,11 +48,13 @@ class MemorySettings:
     compiled: bool = True
     captured: bool = True
     fused: bool = True
-    hosted: bool = False
+    hosted: str = ""
 
     def __post_init__(self) -> None:
         if self.precision not in PRECISIONS:
             raise LTX2Error(f"precision is {self.precision!r}; choose one of {', '.join(PRECISIONS)}.")
+        if self.hosted not in HOSTED:
+            raise LTX2Error(f"hosted is {self.hosted!r}; choose inputs, results, or nothing.")
         if min(self.streamed, self.kept) < 0 or self.slots < 2:
             raise LTX2Error("streamed and kept must be at least 0 and slots at least 2; correct them.")
 
@@ -134,7 +137,8 @@ def _fused_form(blocks: Sequence[nn.Module], settings: MemorySettings, device: t
         store: WeightStore = RingStore(form(), device, settings.slots, range(min(settings.streamed, len(blocks)), len(blocks)))
     else:
         store = ResidentStore(list(form()))
-    shelf = Shelf(device, len(blocks)) if settings.hosted and not settings.kept else None
+    hosted = len(blocks) - settings.kept
+    shelf = Shelf(device, hosted, settings.hosted == "results") if settings.hosted and hosted > 0 else None
     runner = FusedRunner(FusedModel.of(blocks[0], store, layouts, adapters, resident, device), settings.kept, shelf)
     return _Form(runner, store, lambda index, tensors, dtype: unpacked(blocks[index], layouts, tensors, dtype), resident)
 
@@ -150,7 +154,8 @@ class FastEngine:
             parameter.data = parameter.data.to(device)
         self._blocks, self._adapters = blocks, [adapter_parameters(b) for b in blocks]
         self._form = _fused_form(blocks, settings, device) or _compiled_form(blocks, settings, device)
-        self._captured = settings.captured and device.type == "cuda" and not settings.streamed
+        # diffusers' blocks are compiled, and a compiled block may wait for the host; written-out ones never do.
+        self._captured = settings.captured and device.type == "cuda" and (not settings.streamed or isinstance(self._form.runner, FusedRunner))
         self._graphs: dict[tuple, _Graph] = {}
         # One pool for the graphs of all buckets: they never run at once, and their results are copied out.
         self._pool = torch.cuda.graph_pool_handle() if self._captured else None
@@ -172,8 +177,12 @@ class FastEngine:
         return self._step(inputs, some)
 
     def _step(self, inputs: StepInputs, runner: BlockRunner | None = None) -> StepLosses:
+        if self._captured:
+            self._form.store.begin()
         losses = training_step(self._model, inputs, self._objective, runner or self._form.runner)
         losses.total.backward()
+        if self._captured:
+            self._form.store.end()
         return losses.detached()
 
     def __call__(self, inputs: StepInputs) -> StepLosses:
@@ -183,7 +192,9 @@ class FastEngine:
             key = inputs.signature
             if key not in self._graphs:
                 self._graphs[key] = _Graph(self._step, self._short_step, inputs.to(self._device), self._trainable(), self._pool)
-            return self._graphs[key].replay(inputs)
+            losses = self._graphs[key].replay(inputs)
+            self._form.store.forget()
+            return losses
 
     def _trainable(self) -> list[nn.Parameter]:
         head = self._objective.crepa.head.parameters() if self._objective.crepa else ()

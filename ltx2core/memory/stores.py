@@ -24,6 +24,18 @@ class WeightStore(Protocol):
         """The current stream has been given all work that reads block ``index``."""
         ...
 
+    def begin(self) -> None:
+        """A step that stands for itself begins, as a captured one must."""
+        ...
+
+    def end(self) -> None:
+        """It ends: the current stream waits for all copies."""
+        ...
+
+    def forget(self) -> None:
+        """What the buffers hold is no longer known: a captured step was run."""
+        ...
+
 
 @dataclass
 class ResidentStore:
@@ -36,6 +48,15 @@ class ResidentStore:
 
     def release(self, index: int) -> None:
         """Nothing to do."""
+
+    def begin(self) -> None:
+        """Nothing to do."""
+
+    def end(self) -> None:
+        """Nothing to do."""
+
+    def forget(self) -> None:
+        """Nothing to forget."""
 
 
 @dataclass(frozen=True)
@@ -68,8 +89,16 @@ class _CardLane:
     """Copies on a stream of their own, each behind the last work that read the slot."""
 
     def __init__(self, device: torch.device, slots: int):
-        self._stream = torch.cuda.Stream(device)
-        self._ready, self._done = ([torch.cuda.Event() for _ in range(slots)] for _ in range(2))
+        self._stream, self._slots = torch.cuda.Stream(device), slots
+        self.begin()
+
+    def begin(self) -> None:
+        """New events, since those of a captured step mean nothing outside it; later copies wait for what the current stream has."""
+        self._ready, self._done = ([torch.cuda.Event() for _ in range(self._slots)] for _ in range(2))
+        self._stream.wait_stream(torch.cuda.current_stream())
+
+    def end(self) -> None:
+        torch.cuda.current_stream().wait_stream(self._stream)
 
     def fill(self, number: int, slot: _Slot, host: HostBlock) -> None:
         with torch.cuda.stream(self._stream):
@@ -95,6 +124,12 @@ class _PlainLane:
 
     def read(self, number: int) -> None:
         """The reading is over."""
+
+    def begin(self) -> None:
+        """Nothing runs."""
+
+    def end(self) -> None:
+        """Nothing runs."""
 
 
 class RingStore:
@@ -149,3 +184,14 @@ class RingStore:
         for number, slot in enumerate(self._slots):
             if slot.block == index:
                 self._lane.read(number)
+
+    def begin(self) -> None:
+        self.forget()
+
+    def end(self) -> None:
+        self._lane.end()
+
+    def forget(self) -> None:
+        for slot in self._slots:
+            slot.block = -1
+        self._lane.begin()
