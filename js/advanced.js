@@ -17,6 +17,8 @@ function apply(node) {
     widget.advanced = true;
     // The renderer in HTML of older front-ends looks at this alone.
     if (!node.ltx2KnowsAdvanced) widget.options.hidden = !node.showAdvanced;
+    // The one on the canvas leaves room for advanced widgets that it does not draw, unless they are hidden altogether.
+    widget.hidden = !window.LiteGraph?.vueNodesMode && !node.showAdvanced;
   }
   const button = node.widgets.find((w) => w.name === BUTTON);
   if (button) button.label = t(node.showAdvanced ? "hide_advanced" : "show_advanced");

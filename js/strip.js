@@ -3,7 +3,7 @@ import { api } from "../../scripts/api.js";
 import { addPanel, make } from "./dom.js";
 import { t } from "./strings.js";
 
-const HEIGHT = 190;
+const HEIGHT = 205;
 
 function picture({ image, caption }) {
   if (!image) return make("div", { class: "ltx2-nothing", "aria-hidden": "true" }, "♪");

@@ -50,7 +50,8 @@ class HostReporter:
         if self._bar is None or event.stage != self._stage:
             self._bar, self._stage = ProgressBar(event.total), event.stage
             self._pace.forget()
-        preview = ("JPEG", event.preview, _PREVIEW_SIDE) if event.preview is not None else None
+        # The panel of a run plays whole films; a still beneath it would be the same again.
+        preview = ("JPEG", event.preview, _PREVIEW_SIDE) if event.preview is not None and self._run is None else None
         data = {"stage": event.stage, "done": event.done, "total": event.total, "text": event.text, "metrics": dict(event.metrics)}
         if self._run is not None:
             data |= {"pace": self._pace.after(event.done, event.total), "memory": device_memory()}

@@ -9,7 +9,7 @@ import folder_paths
 from PIL import Image
 
 from ...ltx2core.data.clip import Clip
-from ...ltx2core.data.scan import DatasetIndex
+from ...ltx2core.data.scan import DatasetIndex, Dropped
 from ...ltx2core.errors import LTX2Error
 from ...ltx2core.media.video import decode_video
 
@@ -57,12 +57,18 @@ def _item(clip: Clip) -> dict:
         return {**item, "image": None, "caption": str(error)[:_MOST_LETTERS]}
 
 
+def _dropped(dropped: Dropped) -> dict:
+    name = Path(dropped.path).name
+    # A reader's own sentence names the file already.
+    return {"name": name, "reason": dropped.reason.removeprefix(name).strip()[:_MOST_LETTERS]}
+
+
 def dataset_view(index: DatasetIndex) -> dict:
     """What js/strip.js shows: up to 24 clips with pictures, up to 100 left out, and how many there are of each."""
     return {
         "clips": [_item(clip) for clip in _spread(index.clips)],
         "count": len(index.clips),
         "sound": sum(c.has_audio for c in index.clips),
-        "dropped": [{"name": Path(d.path).name, "reason": d.reason[:_MOST_LETTERS]} for d in index.dropped[:_MOST_DROPPED]],
+        "dropped": [_dropped(d) for d in index.dropped[:_MOST_DROPPED]],
         "dropped_count": len(index.dropped),
     }

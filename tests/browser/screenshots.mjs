@@ -1,12 +1,7 @@
-// Takes the pictures of the docs. Arguments: { url, out, run, plan, prompt, workflow }.
+// Takes the pictures of the docs. Arguments: { url, out, run, plan, prompt, widgets, workflow }.
 import { answer, boxOf, browse, look, openCanvas, openGraph, panel, queue, readJSON } from "./lib.mjs";
 
-const { url, out, run, plan, prompt, workflow } = JSON.parse(process.argv[2]);
-const SMALL = { width: 128, height: 96, frames: 17 };
-const WIDGETS = {
-  LTX2VideoDataset: SMALL, LTX2SampleT2V: { ...SMALL, steps: 2 }, LTX2TrainLoRA: { name: run },
-  LTX2TrainSettings: { steps: 400, warmup: 5, dtype: "float32", learning_rate: 0.004, validate_every: 50, checkpoint_every: 0 },
-};
+const { url, out, run, plan, prompt, widgets, workflow } = JSON.parse(process.argv[2]);
 const pictures = [];
 
 async function take(page, name, clip) {
@@ -16,10 +11,17 @@ async function take(page, name, clip) {
 }
 
 async function takeNode(page, name, type) {
-  await look(page, [type], 40, 1.5);
+  await aside(page, type);
+  await look(page, [type], 90, 1.5);
   await page.waitForTimeout(500);
   await take(page, name, await boxOf(page, type));
 }
+
+/** Where no other node lies. */
+const aside = (page, type) => page.evaluate((type) => {
+  const n = window.app.graph.nodes.find((n) => n.type === type);
+  n.pos = [n.pos[0], 20000];
+}, type);
 
 const widen = (page, type, width, height = 0) => page.evaluate(([type, width, height]) => {
   const n = window.app.graph.nodes.find((n) => n.type === type);
@@ -28,25 +30,26 @@ const widen = (page, type, width, height = 0) => page.evaluate(([type, width, he
 
 await browse(async (browser) => {
   const page = await openCanvas(browser, url, { viewport: { width: 1500, height: 1300 } });
-  await openGraph(page, readJSON(workflow), WIDGETS);
-  await widen(page, "LTX2TrainLoRA", 520, 760);
+  await openGraph(page, readJSON(workflow), widgets);
+  await widen(page, "LTX2TrainLoRA", 520, 780);
   await widen(page, "LTX2VideoDataset", 440);
-  await page.evaluate((prompt) => {
+  await page.evaluate(([prompt, sample]) => {
     const nodes = window.app.graph.nodes, titled = (title) => nodes.find((n) => n.title === title), train = nodes.find((n) => n.type === "LTX2TrainLoRA");
     titled("Prompt").widgets.find((w) => w.name === "prompt").value = prompt;
     const preview = window.LiteGraph.createNode("LTX2TrainingPreview");
     preview.pos = [train.pos[0], train.pos[1] + 1200];
     window.app.graph.add(preview);
-    const values = { name: "circle", every: 100, width: 128, height: 96, frames: 17, steps: 12, video_cfg: 3 };
+    const values = { ...sample, name: "square", every: 100 };
     for (const w of preview.widgets) if (w.name in values) w.value = values[w.name];
     const wire = (from, to, name) => from.connect(0, to, to.inputs.findIndex((i) => i.name === name));
     wire(titled("Prompt"), preview, "positive");
     wire(titled("Negative prompt"), preview, "negative");
     wire(preview, train, "previews");
-  }, prompt);
+  }, [prompt, widgets.LTX2SampleT2V]);
   await queue(page);
-  await panel(page, "p.chart.series.video.length > 210 && p.previews.length > 2", 280000);
-  await look(page, ["LTX2TrainLoRA"], 40, 1.5);
+  await panel(page, "p.chart.series.video.length > 220 && p.previews.length > 2", 400000);
+  await aside(page, "LTX2TrainLoRA");
+  await look(page, ["LTX2TrainLoRA"], 90, 1.5);
   const box = await page.locator(".ltx2-chart").boundingBox();
   await page.waitForTimeout(700);
   await page.mouse.move(box.x + box.width * 0.55, box.y + box.height * 0.4);
@@ -61,12 +64,13 @@ await browse(async (browser) => {
   await page.evaluate(() => window.app.extensionManager.setting.set("Comfy.ColorPalette", "dark"));
   await page.getByRole("button", { name: `Resume the training of ${run}`, exact: true }).click();
   await takeNode(page, "dataset", "LTX2VideoDataset");
+  await look(page, ["LTX2TrainLoRA"], 90, 1.5);
   await page.getByRole("button", { name: `Stop ${run}, save it and hand on the LoRA as it is`, exact: true }).click();
   await panel(page, "p.state === 'ended' || p.state === 'idle'");
   await page.evaluate(async (plan) => {
     const { api } = await import("/scripts/api.js");
     const node = window.LiteGraph.createNode("LTX2MemorySettings"), train = window.app.graph.nodes.find((n) => n.type === "LTX2TrainLoRA");
-    node.pos = [train.pos[0], train.pos[1] + train.size[1] + 200];
+    node.pos = [train.pos[0] - 3000, train.pos[1]];
     window.app.graph.add(node);
     node.setSize([460, node.computeSize()[1]]);
     node.connect(0, train, train.inputs.findIndex((i) => i.name === "memory"));
