@@ -1,26 +1,28 @@
 """The base's blocks shared out over the cards by torch's FSDP2: each keeps its part, and a block is whole only while it runs.
 
-The adapter stays whole everywhere: it is a hundredth of the base, its gradients are summed as without sharding, and its
-state is saved as always. The base is frozen, so nothing of it is ever reduced or saved.
+FSDP2 holds the weights in the form in which the fast engine stores them, 8-bit codes and their scales too, and the engine
+asks it for one block after another. The adapter stays whole everywhere: it is a hundredth of the base, its gradients are
+summed as without sharding, and its state is saved as always. The base is frozen, so nothing of it is reduced or saved.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import replace
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.fsdp import fully_shard
+from torch.utils._triton import has_triton
 
 from ..errors import LTX2Error
-from ..memory.engine import MemorySettings
-from ..models.forward import run_block, run_block_checkpointed
-from ..train.batch import StepInputs
+from ..memory.engine import FastEngine, MemorySettings
+from ..memory.stores import Tensors
 from ..train.objective import Objective
 from ..train.settings import RunConfig
-from ..train.step import EngineFactory, StepLosses, training_step, velocities
+from ..train.step import EngineFactory
 from .world import World
 
 
@@ -28,7 +30,6 @@ def check_shardable(run: RunConfig, memory: MemorySettings | None) -> None:
     """Raises LTX2Error for what FSDP2 cannot do, with the way that can."""
     train = run.train
     reasons = (
-        (memory is not None and memory.precision != "bf16", "splits a quantised block's codes from its scales", "choose distributed ddp: a base in 8 bits fits 24 GB whole"),
         (memory is not None and memory.streamed > 0, "keeps the blocks' parts on the cards and streaming keeps them in host memory", "choose one of the two"),
         (run.lora.kind == "dora", "leaves no card with the whole weights that a DoRA reads", "choose kind lora, or distributed ddp"),
         (train.rollout.max_step_offset > 0 or train.reflexflow is not None, "runs all processes in step, and scheduled sampling gives them unequal work", "choose distributed ddp"),
@@ -46,65 +47,71 @@ def base_mesh(device: torch.device, world: World) -> DeviceMesh:
     return init_device_mesh(device.type, (world.size // world.local_size, world.local_size), mesh_dim_names=("machines", "cards"))
 
 
-class _Root(nn.Module):
-    """FSDP2's root: its forward is whatever runs the blocks."""
+class _Block(nn.Module):
+    """A block's stored tensors as frozen parameters, which FSDP2 can shard."""
 
-    def __init__(self, blocks: nn.ModuleList):
+    def __init__(self, tensors: Tensors):
         super().__init__()
-        self.blocks = blocks
+        self.places = {name: (f"stored{i}", tensor.shape) for i, (name, tensor) in enumerate(tensors.items())}
+        for (place, _), tensor in zip(self.places.values(), tensors.values(), strict=True):
+            # FSDP2 knows no scalars.
+            self.register_parameter(place, nn.Parameter(tensor.reshape(-1) if tensor.ndim == 0 else tensor, requires_grad=False))
 
-    def forward(self, work: Callable[[], Tensor]) -> Tensor:
-        return work()
+    def tensors(self) -> Tensors:
+        return {name: getattr(self, place).detach().view(shape) for name, (place, shape) in self.places.items()}
 
 
-class ShardedEngine:
-    """An engine of ``train.loop`` with autograd block by block; see :class:`~ltx2core.train.step.Engine`."""
+class ShardedStore:
+    """A :class:`~ltx2core.memory.stores.WeightStore`: a block is gathered when it is asked for, the next one meanwhile.
 
-    def __init__(self, model: nn.Module, objective: Objective, device: torch.device, checkpointing: bool, mesh: DeviceMesh):
-        self._model, self._objective, self._device = model, objective, device
-        self._runner = run_block_checkpointed if checkpointing else run_block
-        adapter = {p for p in model.parameters() if p.requires_grad}
-        for parameter in adapter:
-            parameter.data = parameter.data.to(device)
-        for block in model.transformer_blocks:
-            fully_shard(block, mesh=mesh, ignored_params=adapter)
-        self._root = fully_shard(_Root(model.transformer_blocks), mesh=mesh, ignored_params=adapter)
+    All processes ask for the same blocks in the same order.
+    """
 
-    def _losses(self, inputs: StepInputs, runner) -> tuple[Tensor, StepLosses]:
-        found: list[StepLosses] = []
+    def __init__(self, blocks: Iterable[Tensors], mesh: DeviceMesh):
+        self._blocks = [fully_shard(_Block(tensors), mesh=mesh, reshard_after_forward=True) for tensors in blocks]
+        self._coming = {}
 
-        def work() -> Tensor:
-            found.append(training_step(self._model, inputs.to(self._device, non_blocking=True), self._objective, runner))
-            return found[0].total
+    def _ask(self, index: int) -> None:
+        if index not in self._coming:
+            self._coming[index] = self._blocks[index].unshard(async_op=True)
 
-        return self._root(work), found[0]
+    def acquire(self, index: int, following: Sequence[int] = ()) -> Tensors:
+        self._ask(index)
+        self._coming.pop(index).wait()
+        if following:
+            self._ask(following[0])
+        return self._blocks[index].tensors()
 
-    def __call__(self, inputs: StepInputs) -> StepLosses:
-        total, losses = self._losses(inputs, self._runner)
-        total.backward()
-        return losses.detached()
+    def release(self, index: int) -> None:
+        self._blocks[index].reshard()
 
-    def evaluate(self, inputs: StepInputs) -> StepLosses:
-        with torch.no_grad():
-            return self._losses(inputs, run_block)[1]
+    def begin(self) -> None:
+        """Nothing is captured."""
 
-    def predict(self, inputs: StepInputs) -> tuple[Tensor, Tensor]:
-        found: list[tuple[Tensor, Tensor]] = []
+    def end(self) -> None:
+        """Nothing is captured."""
 
-        def work() -> Tensor:
-            found.append(velocities(self._model, inputs.to(self._device), self._objective, run_block))
-            return found[0][0]
+    def forget(self) -> None:
+        """Nothing is captured."""
 
-        with torch.no_grad():
-            self._root(work)
-        return found[0]
+    def local_bytes(self) -> int:
+        """Of this process's parts."""
+        return sum(p.to_local().nbytes for block in self._blocks for p in block.parameters())
+
+
+class ShardedEngine(FastEngine):
+    """See :class:`~ltx2core.memory.engine.FastEngine`; all processes call it equally often, with inputs of their own."""
 
     def plain_blocks(self) -> AbstractContextManager[None]:
         raise LTX2Error("A preview needs the whole base on one card and FSDP2 shards it; switch previews off, or choose distributed ddp.")
 
 
-def sharded_engine(world: World) -> EngineFactory:
+def sharded_engine(world: World, memory: MemorySettings) -> EngineFactory:
+    """Blocks are always recomputed: kept activations would hold on to gathered weights."""
+
     def make(model: nn.Module, objective: Objective, device: torch.device, checkpointing: bool) -> ShardedEngine:
-        return ShardedEngine(model, objective, device, checkpointing, base_mesh(device, world))
+        mesh = base_mesh(device, world)
+        settings = replace(memory, streamed=0, kept=0, captured=False, compiled=memory.compiled and device.type == "cuda" and has_triton())
+        return ShardedEngine(model, objective, device, settings, lambda blocks: ShardedStore(blocks, mesh))
 
     return make

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
@@ -59,6 +59,10 @@ class MemorySettings:
             raise LTX2Error("streamed and kept must be at least 0 and slots at least 2; correct them.")
 
 
+# Takes the blocks' weights one by one, whole, and keeps them elsewhere than on this card: on several, say.
+Shard = Callable[[Iterable[Tensors]], WeightStore]
+
+
 def adapter_parameters(block: nn.Module) -> dict[str, nn.Parameter]:
     return {n: p for n, p in block.named_parameters() if p.requires_grad}
 
@@ -84,12 +88,14 @@ def _formed(blocks: Sequence[nn.Module], precision: str, device: torch.device) -
         yield tensors
 
 
-def make_store(blocks: Sequence[nn.Module], settings: MemorySettings, device: torch.device) -> WeightStore:
+def make_store(blocks: Sequence[nn.Module], settings: MemorySettings, device: torch.device, shard: Shard | None = None) -> WeightStore:
     """The frozen weights of ``blocks`` as ``settings`` ask, block by block: there is never a second full copy.
 
     With plain resident weights the blocks keep them. Otherwise their own frozen parameters are emptied, and the blocks
     only serve as code.
     """
+    if shard is not None:
+        return shard(_formed(blocks, settings.precision, device))
     if settings.precision == "bf16" and not settings.streamed:
         return ResidentStore([quantise_block(block, "bf16") for block in blocks])
     formed = _formed(blocks, settings.precision, device)
@@ -108,18 +114,18 @@ class _Form:
     lends: bool  # the blocks' own weights are views of the store's
 
 
-def _compiled_form(blocks: Sequence[nn.Module], settings: MemorySettings, device: torch.device) -> _Form:
-    store = make_store(blocks, settings, device)
+def _compiled_form(blocks: Sequence[nn.Module], settings: MemorySettings, device: torch.device, shard: Shard | None) -> _Form:
+    store = make_store(blocks, settings, device, shard)
     runner = BlockRunnerFor(Programs.of(blocks[0], settings.compiled), store, [adapter_parameters(b) for b in blocks], settings.kept)
     return _Form(runner, store, lambda index, tensors, dtype: dequantised(tensors, dtype), False)
 
 
-def _fused_form(blocks: Sequence[nn.Module], settings: MemorySettings, device: torch.device) -> _Form | None:
+def _fused_form(blocks: Sequence[nn.Module], settings: MemorySettings, device: torch.device, shard: Shard | None) -> _Form | None:
     """None where the written-out block does not apply."""
     adapters = [adapters_of(block) for block in blocks] if settings.fused and supported(blocks[0]) else [None]
     if any(a is None for a in adapters):
         return None
-    layouts, resident = layouts_of(blocks, adapters), settings.precision == "bf16" and not settings.streamed
+    layouts, resident = layouts_of(blocks, adapters), settings.precision == "bf16" and not settings.streamed and shard is None
 
     def form() -> Iterator[Tensors]:
         for block in blocks:
@@ -133,8 +139,10 @@ def _fused_form(blocks: Sequence[nn.Module], settings: MemorySettings, device: t
                 torch.cuda.empty_cache()  # the parts were of other sizes than the whole
             yield tensors
 
-    if settings.streamed:
-        store: WeightStore = RingStore(form(), device, settings.slots, range(min(settings.streamed, len(blocks)), len(blocks)))
+    if shard is not None:
+        store: WeightStore = shard(form())
+    elif settings.streamed:
+        store = RingStore(form(), device, settings.slots, range(min(settings.streamed, len(blocks)), len(blocks)))
     else:
         store = ResidentStore(list(form()))
     hosted = len(blocks) - settings.kept
@@ -144,16 +152,16 @@ def _fused_form(blocks: Sequence[nn.Module], settings: MemorySettings, device: t
 
 
 class FastEngine:
-    """An engine of ``train.loop``: see :class:`ltx2core.train.step.Engine`."""
+    """An engine of ``train.loop``: see :class:`ltx2core.train.step.Engine`. ``shard``, when given, keeps the weights."""
 
-    def __init__(self, model: nn.Module, objective: Objective, device: torch.device, settings: MemorySettings):
+    def __init__(self, model: nn.Module, objective: Objective, device: torch.device, settings: MemorySettings, shard: Shard | None = None):
         self._model, self._objective, self._device, self._settings = model, objective, device, settings
         blocks = list(model.transformer_blocks)
         # Where blocks wait in host memory the fresh adapter was made there too.
         for parameter in self._trainable():
             parameter.data = parameter.data.to(device)
         self._blocks, self._adapters = blocks, [adapter_parameters(b) for b in blocks]
-        self._form = _fused_form(blocks, settings, device) or _compiled_form(blocks, settings, device)
+        self._form = _fused_form(blocks, settings, device, shard) or _compiled_form(blocks, settings, device, shard)
         # diffusers' blocks are compiled, and a compiled block may wait for the host; written-out ones never do.
         self._captured = settings.captured and device.type == "cuda" and (not settings.streamed or isinstance(self._form.runner, FusedRunner))
         self._graphs: dict[tuple, _Graph] = {}

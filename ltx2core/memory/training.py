@@ -29,6 +29,9 @@ from .plan import BaseSize, Load, Plan, choose, free_device_bytes, free_host_byt
 from .residency import WithoutBlocks
 
 
+_NCCL_BYTES = 400 * 2**20
+
+
 def load_of(run: RunConfig, model, sizes: Sequence[tuple[int, int, int, float]], has_audio: bool) -> Load:
     """The largest bucket and the values that the run trains. ``sizes``: (frames, height, width, frame rate) of every clip."""
     tokens = max(video_tokens(f, h, w) + audio_latent_length(f, rate) for f, h, w, rate in sizes)
@@ -51,7 +54,9 @@ def make_plan(run: RunConfig, model, cache: DatasetCache, memory: MemorySettings
     size, load = BaseSize.of(model), load_of(run, model, [(c.frames, c.height, c.width, c.frame_rate) for c in cache.clips], cache.has_audio)
     if memory is not None:
         return predict(size, load, memory)
-    free = world.gather((free_device_bytes(residency.device), free_host_bytes() // world.local_size))
+    # Summing the gradients takes a second copy of them, and buffers of NCCL's own.
+    beside = 2 * load.trained + _NCCL_BYTES if world.size > 1 else 0
+    free = world.gather((free_device_bytes(residency.device) - beside, free_host_bytes() // world.local_size))
     return choose(size, load, *(min(column) for column in zip(*free, strict=True)))
 
 
@@ -115,7 +120,7 @@ def _train_planned(models: Models, run: RunConfig, cache: DatasetCache, memory: 
     if placed.why:
         reporter.message(placed.why)
     if placed.sharded:
-        return _sharded(models, run, model, cache, residency, common)
+        return _sharded(models, run, model, cache, residency, common, memory or MemorySettings())
     plan = placed.plan
     if plan is None:
         return _resident(run, model, cache, residency, common)
@@ -137,12 +142,13 @@ def _train_planned(models: Models, run: RunConfig, cache: DatasetCache, memory: 
         residency.release(model)
 
 
-def _sharded(models: Models, run: RunConfig, model: nn.Module, cache: DatasetCache, residency: Residency, common: Mapping[str, Any]) -> TrainResult:
+def _sharded(models: Models, run: RunConfig, model: nn.Module, cache: DatasetCache, residency: Residency, common: Mapping[str, Any],
+             memory: MemorySettings) -> TrainResult:  # fmt: skip
     """``train`` with the blocks shared out over the cards."""
     from ..distributed.fsdp import sharded_engine  # it is built on this package
 
     try:
-        return train(run, model, cache, residency=WithoutBlocks(residency), engine=sharded_engine(common["world"]), **common)
+        return train(run, model, cache, residency=WithoutBlocks(residency), engine=sharded_engine(common["world"], memory), **common)
     finally:
         models.drop("transformer")
         residency.release(model)

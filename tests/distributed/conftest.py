@@ -19,14 +19,19 @@ SIZE = {"width": 64, "height": 64, "frames": 9}
 TRAIN = {"steps": 4, "dtype": "float32", "learning_rate": 1e-3, "warmup": 1, "validate_every": 0, "validation_clips": 3, "global_batch": 4, "caption_dropout": 0.3}
 
 
-def environment():
+def _environment():
     return {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
 
 
 def torchrun(processes, *arguments, **options):
     """A started process; its output is in ``stdout``."""
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes), "-m", "ltx2core", *map(str, arguments), "--device", "cpu"]
-    return subprocess.Popen(command, cwd=ROOT, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, **options)
+    return subprocess.Popen(command, cwd=ROOT, env=_environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, **options)
+
+
+@pytest.fixture(scope="session")
+def environment():
+    return _environment()
 
 
 @pytest.fixture(scope="session")
@@ -66,7 +71,7 @@ def run_on(folder, write_run):
             assert process.returncode == 0, said[-3000:]
         else:
             command = [sys.executable, "-m", "ltx2core", "train", str(path), "--device", "cpu", "--events", str(events)]
-            subprocess.run(command, cwd=ROOT, env=environment(), check=True, capture_output=True, timeout=240)
+            subprocess.run(command, cwd=ROOT, env=_environment(), check=True, capture_output=True, timeout=240)
         lines = [json.loads(line) for line in events.read_text(encoding="utf-8").splitlines()]
         return load_file(folder / output / "mine.safetensors"), lines
 
