@@ -111,10 +111,18 @@ def _shared(outside: Outside, world: World) -> Outside:
     return replace(outside, stop=SharedStop(outside.stop, world), preview=outside.preview if world.rank == 0 else None)
 
 
+def _ended(outside: Outside) -> bool:
+    """Whether a person asked for the end while the run was paused: nothing has to be loaded for that."""
+    if outside.controls is None or not outside.controls.stop_requested():
+        return False
+    outside.controls.announce("stopping")
+    return True
+
+
 def _go(work: _Work, last: int) -> TrainResult:
     """From where the run begins to step ``last``, or to where a person ended it."""
     state = shared_start(work.checkpoints, work.world, lambda: starting_state(work.checkpoints, work.run.train.resume, work.facts, work.reporter))
-    if state is None or state.step < last:
+    if state is None or (state.step < last and not _ended(work.outside)):
         targets, steps = work.targets, work.run.train.steps
         check_methods(work.run, work.model, work.data.training, targets)
         work.reporter.message(targets.message if state is None else f"The run goes on at step {state.step} of {steps}.")

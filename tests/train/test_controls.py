@@ -12,6 +12,7 @@ from ltx2core.standalone import ConsoleReporter, StopFlag
 from ltx2core.train.controls import ACTIONS, Paused, RunControls, with_pauses
 from ltx2core.train.loop import train
 from ltx2core.train.settings import LoRASettings, RunConfig, TrainSettings
+from ltx2core.train.step import EagerEngine
 
 RUN = RunConfig(
     LoRASettings(rank=2, dropout=0.1),
@@ -106,6 +107,20 @@ def test_cancel_during_a_pause_is_an_interrupt(go, surroundings):
     controls = RunControls(tell)
     with pytest.raises(Interrupted, match="at step 2 while it was paused"):
         with_pauses(lambda again: go("run", controls=controls, reporter=AtStep(2, lambda: controls.request("pause"))), controls, stop, surroundings["reporter"])
+
+
+def test_stop_during_a_pause_ends_without_training_again(go, tmp_path, surroundings):
+    controls, engines = RunControls(), []
+    controls.listen(lambda state: controls.request("stop") if state == "paused" else None)
+
+    def counted(*arguments):
+        engines.append(1)
+        return EagerEngine(*arguments)
+
+    reporter = AtStep(2, lambda: controls.request("pause"))
+    part = with_pauses(lambda again: go("run", controls=controls, reporter=reporter, engine=counted), controls, StopFlag(), surroundings["reporter"])
+    assert (part.steps, len(engines), controls.state) == (2, 1, "stopping") and same(part, go("two", until=2))
+    assert same(go("run"), go("whole"))
 
 
 def test_without_controls_a_pause_is_handed_on(surroundings):
