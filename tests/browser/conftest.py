@@ -1,6 +1,7 @@
 """The host of tests/host, and a browser in front of it; skipped with a plain line where one is missing."""
 
 import importlib.util
+import os
 import sys
 from pathlib import Path
 
@@ -37,5 +38,6 @@ def comfy(visit, comfy_root, tmp_path_factory):
     fill_base(base)
     (base / "input" / "ltx2_clips" / "unreadable.mp4").write_bytes(b"no film")
     (base / "input" / "ltx2_clips" / "unreadable.txt").write_text("a caption", encoding="utf-8")
-    with _host.ComfyHost(base, comfy_root) as host:
+    named = os.environ.get("COMFYUI_FRONTEND")
+    with _host.ComfyHost(base, comfy_root, ("--front-end-root", named) if named else ()) as host:
         yield host
