@@ -38,9 +38,23 @@ def _opened(path: Path, schema: str) -> sqlite3.Connection:
     try:
         database.executescript(schema)
         # A full check reads all of it: a few thousand rows a millisecond.
-        if database.execute("PRAGMA quick_check").fetchone() != ("ok",):
+        if database.execute("PRAGMA quick_check").fetchone() != ("ok",) or _tables(database) != _wanted(schema):
             raise sqlite3.DatabaseError("damaged")
     except (sqlite3.Error, UnicodeDecodeError):
         database.close()
         raise
     return database
+
+
+def _tables(database: sqlite3.Connection) -> list[tuple]:
+    return database.execute("SELECT type, name, sql FROM sqlite_master ORDER BY type, name").fetchall()
+
+
+def _wanted(schema: str) -> list[tuple]:
+    """The tables that ``schema`` makes in a fresh database."""
+    fresh = sqlite3.connect(":memory:")
+    try:
+        fresh.executescript(schema)
+        return _tables(fresh)
+    finally:
+        fresh.close()

@@ -69,7 +69,7 @@ class Runner:
             return DatasetCache.load(Path(self.run.cache_files.train))
         specs = self.run.specs if dataset is None else (DatasetSpec.from_dict(dataset),)
         parts = [told(self.world, partial(scan, spec, self.reporter)) for spec in specs]
-        return _joined([build_cache(p, self.models.checkpoint, self.text_encoder, self.cache_dir, **self.services, world=self.world) for p in parts])
+        return _joined([build_cache(p, self.models.checkpoint, self.text_encoder, self.cache_dir, **self.services, world=self.world, vae=self.run.vae_memory) for p in parts])
 
     def _other(self, name: str, dataset: Mapping | None) -> DatasetCache | None:
         """The cache of a further dataset; ``name``: what :class:`CacheFiles` calls it."""

@@ -13,6 +13,7 @@ from ..data.read import reading_facts, source_files
 from ..data.scan import DatasetIndex
 from ..distributed.world import ALONE, World, agreed, told
 from ..errors import LTX2Error
+from ..models.vae_memory import VaeMemory
 from ..protocols import Reporter, Residency, StopSignal
 from ..text.source import TextEncoderSource
 from .dataset import CachedClip, DatasetCache
@@ -23,7 +24,13 @@ from .store import Store
 from .text import cache_prompts
 
 
-def _namer(checkpoint: Checkpoint, dtype: torch.dtype, ledger: Ledger) -> KeyOf:
+def _tiles(clip: Clip, vae: VaeMemory | None) -> dict[str, object]:
+    """Tiling changes the numbers of pictures larger than a tile; the other ways of saving memory do not."""
+    cut = vae is not None and vae.tiling is not None and clip.has_video and max(clip.bucket.width, clip.bucket.height) > vae.tiling.size
+    return {"tiling": [vae.tiling.size, vae.tiling.overlap]} if cut else {}
+
+
+def _namer(checkpoint: Checkpoint, dtype: torch.dtype, ledger: Ledger, vae_memory: VaeMemory | None) -> KeyOf:
     """Gives a clip's key by what its files hold now; LTX2Error where they can't be read any more."""
     vae = f"{checkpoint.fingerprint('video_vae')}:{dtype}"
     audio_vae = checkpoint.fingerprint("audio_vae")
@@ -33,7 +40,7 @@ def _namer(checkpoint: Checkpoint, dtype: torch.dtype, ledger: Ledger) -> KeyOf:
             digest, *others = (ledger.digest(path) for path in source_files(c))
         except OSError as error:
             raise LTX2Error(f"{Path(c.path).name} cannot be read any more ({error.strerror}); check the file and cache again.") from error
-        facts = reading_facts(c) | ({"sound": others} if others else {})
+        facts = reading_facts(c) | ({"sound": others} if others else {}) | _tiles(c, vae_memory)
         return latents_key(
             digest, checkpoint.family.name, vae, audio_vae if c.has_audio else None,
             c.bucket.width, c.bucket.height, c.bucket.frames, c.start, c.frame_rate, **facts,
@@ -72,12 +79,14 @@ def build_cache(
     stop: StopSignal,
     dtype: torch.dtype | None = None,
     world: World = ALONE,
+    vae: VaeMemory | None = None,
 ) -> DatasetCache:
     """Encode what ``directory`` lacks of ``index`` and return the set, its manifest saved there.
 
     Args:
         dtype: of the video VAE; bfloat16 on an accelerator, float32 on a CPU, where bfloat16 is slower.
         world: the processes that share the work, in a folder that all of them see; each gets the whole set.
+        vae: how the video VAE saves memory; the usual way when None.
 
     Raises:
         LTX2Error: no clip could be read, the text encoder does not fit the checkpoint, or the disk is full.
@@ -88,10 +97,10 @@ def build_cache(
     with Ledger(directory) as ledger:
         store = Store(directory, ledger)
         text = cache_prompts([*dict.fromkeys(("", *(c.caption for c in index.clips)))], checkpoint, text_encoder, store, **services, world=world)
-        key_of = _namer(checkpoint, dtype, ledger)
+        key_of = _namer(checkpoint, dtype, ledger, vae)
         clips, gone = told(world, lambda: _keyed(index.clips, key_of))
         missing = told(world, lambda: {key: clip for key, clip in clips if not store.sound("latents", key)})
-        failed = cache_latents(missing, checkpoint, store, key_of=key_of, dtype=dtype, **services, world=world)
+        failed = cache_latents(missing, checkpoint, store, key_of=key_of, dtype=dtype, **services, world=world, vae=vae)
     records = tuple(_record(key, clip, text, index.spec.repeats) for key, clip in clips if key not in failed)
     if not records:
         raise LTX2Error(f"None of the {len(index.clips)} clips in {index.spec.folder} could be read: {next(iter([*failed.values(), *gone.values()]))}")

@@ -18,7 +18,7 @@ from ..errors import LTX2Error
 from ..geometry import audio_latent_length, latent_frames
 from ..models.audio import SAMPLE_RATE, encode_audio
 from ..models.build import load_audio_vae, load_video_vae
-from ..models.vae_memory import usual_memory
+from ..models.vae_memory import VaeMemory, usual_memory
 from ..models.video import encode_video, encode_working_bytes
 from ..protocols import Interrupted, Progress, Reporter, Residency, StopSignal
 from .store import Store
@@ -39,7 +39,7 @@ def to_pixels(frames: Tensor) -> Tensor:
     return frames.permute(3, 0, 1, 2)[None].float() / 127.5 - 1
 
 
-def _video_latents(clip: Clip, encoders: Encoders, device: torch.device) -> Tensor:
+def _video_latents(clip: Clip, encoders: Encoders, device: torch.device, memory: VaeMemory) -> Tensor:
     """[128, F', H', W']; where sound is trained alone, zeros of the sound's length, one cell a frame."""
     pixels = read_pictures(clip)
     if pixels is None:
@@ -47,12 +47,12 @@ def _video_latents(clip: Clip, encoders: Encoders, device: torch.device) -> Tens
     if encoders.video is None:
         raise LTX2Error(f"{Path(clip.path).name} has a picture and no video VAE is loaded; load it.")
     dtype = next(encoders.video.parameters()).dtype
-    return encode_video(encoders.video, to_pixels(pixels).to(device, dtype), usual_memory(device))[0]
+    return encode_video(encoders.video, to_pixels(pixels).to(device, dtype), memory)[0]
 
 
-def encode_clip(clip: Clip, encoders: Encoders, device: torch.device) -> dict[str, Tensor]:
-    """One clip's latents, bfloat16 on the CPU: ``video`` [128, F', H', W'] and, when it has sound, ``audio`` [8, T, 16]."""
-    latents = {"video": _video_latents(clip, encoders, device)}
+def encode_clip(clip: Clip, encoders: Encoders, device: torch.device, memory: VaeMemory | None = None) -> dict[str, Tensor]:
+    """One clip's latents, the video VAE run as ``memory`` says, bfloat16 on the CPU: ``video`` [128, F', H', W'] and, when it has sound, ``audio`` [8, T, 16]."""
+    latents = {"video": _video_latents(clip, encoders, device, memory or usual_memory(device))}
     waveform = read_sound(clip, SAMPLE_RATE) if encoders.audio is not None else None
     if waveform is not None:
         samples = waveform.samples[None].to(device)
@@ -71,11 +71,13 @@ def cache_latents(
     reporter: Reporter,
     stop: StopSignal,
     world: World = ALONE,
+    vae: VaeMemory | None = None,
 ) -> dict[str, str]:
     """Encode the clips of ``missing`` (key -> clip), each process of ``world`` its share. Returns key -> reason for clips that could not be read.
 
     Args:
         key_of: a clip's key by what its files hold now; one that changed while it was read is not kept.
+        vae: how the video VAE saves memory; the usual way when None.
 
     Raises:
         Interrupted: a person asked to stop; every finished clip is kept.
@@ -84,12 +86,12 @@ def cache_latents(
     with agreed(world):
         mine = share(missing, world)
         if mine:
-            _encode_all(mine, failed, checkpoint, store, key_of, dtype, residency, reporter, stop)
+            _encode_all(mine, failed, checkpoint, store, key_of, dtype, residency, reporter, stop, vae or usual_memory(residency.device))
     return {key: reason for part in world.gather(failed) for key, reason in part.items()}
 
 
 def _encode_all(missing: Mapping[str, Clip], failed: dict[str, str], checkpoint: Checkpoint, store: Store, key_of: KeyOf, dtype: torch.dtype, residency: Residency,
-                reporter: Reporter, stop: StopSignal) -> None:  # fmt: skip
+                reporter: Reporter, stop: StopSignal, memory: VaeMemory) -> None:  # fmt: skip
     sound = any(clip.has_audio for clip in missing.values())
     boxes = [clip.bucket for clip in missing.values() if clip.has_video]
     encoders = Encoders(load_video_vae(checkpoint, dtype=dtype) if boxes else None, load_audio_vae(checkpoint, dtype=torch.float32) if sound else None)
@@ -98,7 +100,7 @@ def _encode_all(missing: Mapping[str, Clip], failed: dict[str, str], checkpoint:
         held.enter_context(torch.no_grad())
         if encoders.video is not None:
             largest = max(boxes, key=lambda b: b.width * b.height * b.frames)
-            working = encode_working_bytes(largest.frames, largest.height, largest.width, dtype, usual_memory(residency.device))
+            working = encode_working_bytes(largest.frames, largest.height, largest.width, dtype, memory)
             held.enter_context(residency.use(encoders.video, working))
         if encoders.audio is not None:
             held.enter_context(residency.use(encoders.audio))
@@ -106,7 +108,7 @@ def _encode_all(missing: Mapping[str, Clip], failed: dict[str, str], checkpoint:
             if stop.requested():
                 raise Interrupted(f"Stopped after {done} of {len(missing)} clips; queue again and it goes on from there.")
             try:
-                tensors = encode_clip(clip, encoders, residency.device)
+                tensors = encode_clip(clip, encoders, residency.device, memory)
                 if key_of(clip) != key:
                     raise LTX2Error(f"{Path(clip.path).name} changed while it was cached; cache again when it is complete.")
             except LTX2Error as error:

@@ -102,3 +102,21 @@ def test_the_datasets_file_is_found_and_missed(files):
     assert import_files(files / "config.json").run["dataset"]["folder"] == str(files / "datasets" / "videos")
     (files / "multidatabackend.json").unlink()
     assert main(["import-simpletuner", str(files / "config.json"), "--out", str(Path(files) / "run.json")]) == 1
+
+
+def test_the_vae_settings_reach_the_encoder(files, monkeypatch):
+    """Every clip is encoded with them; tiles that cut the picture make entries of their own."""
+    import ltx2core.cache.latents as latents
+
+    used, encode = [], latents.encode_video
+    monkeypatch.setattr(latents, "encode_video", lambda vae, pixels, memory: used.append(memory) or encode(vae, pixels, memory))
+    assert main(["import-simpletuner", str(files / "config.json"), "--out", str(files / "run.json"), "--checkpoint", "tiny.safetensors", "--text-encoder", "gemma.safetensors"]) == 0
+    raw = json.loads((files / "run.json").read_text(encoding="utf-8"))
+    entries = []
+    for size in (512, 64):
+        raw["vae"]["tiling"] = {"size": size, "overlap": 32}
+        (files / "run.json").write_text(json.dumps(raw), encoding="utf-8")
+        runner = Runner(read_run(files / "run.json"), PlainResidency(), ConsoleReporter(quiet=True), StopFlag())
+        entries.append([c.latents for c in runner.cache().clips])
+    assert {(m.patch_conv, m.temporal_roll, m.slicing, m.tiling.size) for m in used} == {(True, True, True, 512), (True, True, True, 64)}
+    assert not set(entries[0]) & set(entries[1])
