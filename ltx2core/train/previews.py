@@ -49,21 +49,32 @@ def run_previews(previews: Preview, session: Session) -> None:
     devices = [device.index or 0] if device.type == "cuda" else []
     model.eval()
     try:
+        # An error in bringing the run's own state back is no preview's and is not passed over.
         with (
             torch.random.fork_rng(devices=devices), torch.no_grad(), session.ema.applied() if session.ema else nullcontext(),
-            off_device(session.optimizer.movable()), session.engine.plain_blocks(),
+            off_device(session.optimizer.movable()),
         ):  # fmt: skip
-            for name in previews.names:
-                _make(previews, name, session)
-    except Interrupted:
-        session.reporter.message(f"Previews at step {session.step} are left out, since training was asked to stop.", "warning")
+            _make_all(previews, session)
     finally:
         model.train(training)
         if device.type == "cuda":
             torch.cuda.empty_cache()
 
 
+def _make_all(previews: Preview, session: Session) -> None:
+    step, tell = session.step, session.reporter.message
+    try:
+        with session.engine.plain_blocks():
+            for name in previews.names:
+                _make(previews, name, session)
+    except Interrupted:
+        tell(f"Previews at step {step} are left out, since training was asked to stop.", "warning")
+    except Exception as error:  # noqa: BLE001 - an engine that cannot lend its blocks
+        tell(f"Previews at step {step} failed ({type(error).__name__}: {error}); training goes on.", "warning")
+
+
 def _make(previews: Preview, name: str, session: Session) -> None:
+    """One of them; the next ones are made whatever becomes of it."""
     try:
         previews.make(name, session.step, session.lora.model)
     except Interrupted:

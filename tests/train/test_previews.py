@@ -19,10 +19,12 @@ from ltx2core.sample.modes import text_to_video
 from ltx2core.sample.settings import SampleSettings
 from ltx2core.standalone import ConsoleReporter, StopFlag
 from ltx2core.text.features import TextFeatures
+from ltx2core.train.loop import train
 from ltx2core.train.optim import make_optimizer
 from ltx2core.train.preview_clips import Holding, PreviewJob
 from ltx2core.train.previews import off_device
 from ltx2core.train.settings import LoRASettings, RunConfig, TrainSettings
+from ltx2core.train.step import EagerEngine
 
 RUN = RunConfig(
     LoRASettings(rank=2, dropout=0.2),
@@ -130,8 +132,6 @@ class Broken:
 
 
 def test_a_failing_preview_is_said_and_training_goes_on(model, cache, tmp_path, surroundings):
-    from ltx2core.train.loop import train
-
     plain = train(RUN, model, cache, directory=tmp_path / "plain", **surroundings)
     run, listener, broken = replace(RUN, train=replace(RUN.train, preview_every=2)), Listener(), Broken()
     result = train(run, model, cache, directory=tmp_path / "run", preview=broken, **{**surroundings, "reporter": listener})
@@ -141,9 +141,19 @@ def test_a_failing_preview_is_said_and_training_goes_on(model, cache, tmp_path, 
     assert len(warned) == 3 and "preview bad at step 2 failed (MemoryError: no room); training goes on" in warned[1]
 
 
-def test_stop_inside_a_preview_saves_and_stops(model, cache, tmp_path, surroundings):
-    from ltx2core.train.loop import train
+class Unwilling(EagerEngine):
+    def plain_blocks(self):
+        raise LTX2Error("The base lies on other cards.")
 
+
+def test_an_engine_that_cannot_lend_its_blocks_is_said(model, cache, tmp_path, surroundings):
+    run, listener, broken = replace(RUN, train=replace(RUN.train, preview_every=2)), Listener(), Broken()
+    result = train(run, model, cache, directory=tmp_path / "run", preview=broken, engine=Unwilling, **{**surroundings, "reporter": listener})
+    assert result.steps == 4 and broken.seen == []
+    assert sum("Previews at step" in text and "other cards" in text for level, text in listener.said if level == "warning") == 3
+
+
+def test_stop_inside_a_preview_saves_and_stops(model, cache, tmp_path, surroundings):
     stop, run = StopFlag(), replace(RUN, train=replace(RUN.train, preview_every=2))
     with pytest.raises(Interrupted, match="step 2 of 4"):
         train(run, model, cache, directory=tmp_path / "run", preview=Broken(stop), **{**surroundings, "stop": stop})
