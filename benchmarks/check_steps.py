@@ -21,15 +21,22 @@ from ltx2core.train.objective import Objective  # noqa: E402
 from ltx2core.train.optim import make_optimizer  # noqa: E402
 from ltx2core.train.settings import TrainSettings  # noqa: E402
 from ltx2core.train.step import EagerEngine  # noqa: E402
+from ltx2core.train.tread import TreadRoute  # noqa: E402
 
 LAYERS = 4
 PATHS = {
-    "bf16": MemorySettings(), "bf16_kept": MemorySettings(kept=LAYERS), "int8": MemorySettings("int8"),
-    "streamed_int8": MemorySettings("int8", streamed=LAYERS, slots=2, captured=False), "streamed_bf16": MemorySettings(streamed=LAYERS, slots=2, captured=False),
+    "bf16": MemorySettings(), "bf16_kept": MemorySettings(kept=LAYERS), "bf16_hosted": MemorySettings(hosted="results", kept=1),
+    "int8": MemorySettings("int8"), "streamed_int8": MemorySettings("int8", streamed=LAYERS, slots=2, hosted="inputs"),
+    "streamed_bf16": MemorySettings(streamed=LAYERS, slots=2),
+}  # fmt: skip
+CASES = {
+    "audio_video": TrainSettings(), "first_frame": TrainSettings(first_frame_probability=1.0),
+    "tread": TrainSettings(tread=(TreadRoute(0.5, 1, -2),)),
 }  # fmt: skip
 
 
 def run(weights: dict, dtype: torch.dtype, make, steps: list) -> list[tuple[float, dict]]:
+    """(loss, gradients) of each case; ``make`` takes the model and the objective."""
     device = torch.device("cuda")
     model = build(device, LAYERS, dtype)
     model.load_state_dict(weights)
@@ -39,8 +46,8 @@ def run(weights: dict, dtype: torch.dtype, make, steps: list) -> list[tuple[floa
         with torch.no_grad():
             for parameter in lora.parameters.values():
                 parameter.copy_(torch.randn(parameter.shape, generator=generator, device=device) * 0.5 * parameter.shape[1] ** -0.5)
-        engine = make(model)
         make_optimizer(lora.parameters.values(), TrainSettings())
+        engine = make(model, Objective.of(CASES["tread"]))
         for step in steps:
             for parameter in lora.parameters.values():
                 parameter.grad.zero_()
@@ -62,9 +69,8 @@ def main() -> int:
     if not torch.cuda.is_available():
         print("This check needs an NVIDIA card; none is here.")
         return 2
-    device, objective = torch.device("cuda"), Objective.of(TrainSettings())
-    shape = SHAPES["2x17x480x832"]
-    cases = {"audio_video": inputs(shape, 1), "first_frame": inputs(shape, 2, True)}
+    device, shape = torch.device("cuda"), SHAPES["2x17x480x832"]
+    cases = {name: inputs(shape, i, train) for i, (name, train) in enumerate(CASES.items())}
     plain_weights = build(device, LAYERS).state_dict()
     rounded = build(device, LAYERS)
     rounded.load_state_dict(plain_weights)
@@ -74,12 +80,12 @@ def main() -> int:
                 block.get_parameter(name).copy_(weight)
     rows = []
     for base, weights in (("bf16", plain_weights), ("int8", rounded.state_dict())):
-        truth = run(weights, torch.float32, lambda m: EagerEngine(m, objective, device, True), list(cases.values()))
-        plain = run(weights, torch.bfloat16, lambda m: EagerEngine(m, objective, device, True), list(cases.values()))
+        truth = run(weights, torch.float32, lambda m, o: EagerEngine(m, o, device, True), list(cases.values()))
+        plain = run(weights, torch.bfloat16, lambda m, o: EagerEngine(m, o, device, True), list(cases.values()))
         results = {"plain": plain}
         for name, settings in PATHS.items():
             if settings.precision == base:
-                results[name] = run(plain_weights, torch.bfloat16, lambda m, s=settings: FastEngine(m, objective, device, s), list(cases.values()))
+                results[name] = run(plain_weights, torch.bfloat16, lambda m, o, s=settings: FastEngine(m, o, device, s), list(cases.values()))
         for name, found in results.items():
             for case, (loss, gradients), (true_loss, true), (plain_loss, plain_gradients) in zip(cases, found, truth, plain, strict=True):
                 rows.append({

@@ -54,7 +54,7 @@ def adapter(model: nn.Module, rank: int = 32, dtype: torch.dtype = torch.bfloat1
     return injected(model, LoRASettings(rank=rank, alpha=rank, targets="audio_video"), modules, 0, dtype)
 
 
-def inputs(shape: tuple[int, int, int, int], step: int = 0, first_frame: bool = False) -> StepInputs:
+def inputs(shape: tuple[int, int, int, int], step: int = 0, train: TrainSettings = TrainSettings()) -> StepInputs:  # noqa: B008
     """Fresh random samples with sound and 1024 text tokens, as training prepares them, on the CPU."""
     batch, frames, height, width = shape
     generator = torch.Generator().manual_seed(step)
@@ -67,4 +67,4 @@ def inputs(shape: tuple[int, int, int, int], step: int = 0, first_frame: bool = 
         Sample(str(i), make(128, latent_frames(frames), height // 32, width // 32), make(8, length, 16), make(1024, 3840), make(1024, 3840), 25.0, "b")
         for i in range(batch)
     ]
-    return prepare(samples, step, TrainSettings(first_frame_probability=float(first_frame)), torch.bfloat16)
+    return prepare(samples, step, train, torch.bfloat16)

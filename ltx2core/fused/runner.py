@@ -89,7 +89,7 @@ class _Block(torch.autograd.Function):
             ctx.kept = model.block.again(weights, place.shared, h, a, beside)
             h, a = model.block.end(weights, place.shared, ctx.kept)
         elif place.shelf is not None:
-            stored, before = Stored(place.shelf.wanted(place.index)), h
+            stored, before = Stored(place.shelf.wanted(place.index, hidden.shape[1])), h
             ctx.save_for_backward(audio_hidden)
             h, a = model.block.forward(weights, place.shared, h, a, beside, stored)
             place.shelf.put(place.index, _to_shelf(before, stored))
@@ -107,7 +107,7 @@ class _Block(torch.autograd.Function):
         weights = model.weights(place.index, place.behind, g.dtype)
         kept, ctx.kept = ctx.kept, None
         if kept is None and place.shelf is not None:
-            h, stored = _from_shelf(place.shelf.take(place.index), ctx.rest, place.shelf.wanted(place.index))
+            h, stored = _from_shelf(place.shelf.take(place.index), ctx.rest, place.shelf.wanted(place.index, shape[1]))
             kept = model.block.again(weights, place.shared, h, _rows(*ctx.saved_tensors), stored=stored)
         elif kept is None:
             kept = model.block.again(weights, place.shared, *(_rows(t) for t in ctx.saved_tensors))

@@ -14,8 +14,10 @@ _DEPTH = 2
 Tensors = dict[str, Tensor]
 
 
-ALL = frozenset({"inner", "attention", "text"})
-_QKV_EVERY = 3  # the bus is full with a third of the blocks'
+_ALWAYS = frozenset({"inner", "attention"})
+# With so many tokens a sample, attention's share leaves the bus room for more (measured over PCIe 5: benchmarks/results).
+_MANY_TOKENS = 4096
+_QKV_EVERY = 3
 
 
 class Shelf:
@@ -34,11 +36,13 @@ class Shelf:
         self._copied: dict[int, torch.cuda.Event] = {}
         self._host: dict[tuple[str, int], list[Tensor]] = {}
 
-    def wanted(self, index: int) -> frozenset[str]:
-        """Names of what block ``index`` brings beside its input."""
+    def wanted(self, index: int, tokens: int) -> frozenset[str]:
+        """Names of what block ``index`` brings beside its input, of samples of ``tokens``."""
         if not self._results:
             return frozenset()
-        return ALL | {"qkv"} if index % _QKV_EVERY == 0 else ALL
+        if tokens < _MANY_TOKENS:
+            return _ALWAYS
+        return _ALWAYS | ({"text", "qkv"} if index % _QKV_EVERY == 0 else {"text"})
 
     def _buffer(self, name: str, index: int, nbytes: int) -> Tensor:
         """Page-locked, of a size that has been asked for before or larger; for all blocks at once, as a captured step may not allocate."""
