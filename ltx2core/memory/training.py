@@ -120,7 +120,8 @@ def _train_planned(models: Models, run: RunConfig, cache: DatasetCache, memory: 
     if placed.why:
         reporter.message(placed.why)
     if placed.sharded:
-        return _sharded(models, run, model, cache, residency, common, memory or MemorySettings())
+        # On a processor with the arithmetic of the plain step, as without sharding.
+        return _sharded(models, run, model, cache, residency, common, memory or MemorySettings(fused=residency.device.type == "cuda"))
     plan = placed.plan
     if plan is None:
         return _resident(run, model, cache, residency, common)
