@@ -35,10 +35,12 @@ def captions(index: DatasetIndex) -> Iterable[Finding]:
         yield Finding(WARNING, "duplicate_captions", text, "Say in each caption what is different.", tuple(files))
     short = sorted(f for caption, files in found.items() if is_judged(caption) and len(caption.split()) < _SHORTEST for f in files)
     if short:
-        yield Finding(WARNING, "short_captions", f"{of(len(short), 'caption')} of {index.spec.name} have fewer than {_SHORTEST} words: {named(short)}.", "Describe subject, place, motion, camera and sound in a sentence or more.", tuple(short))
+        text = f"{of(len(short), 'caption')} of {index.spec.name} have fewer than {_SHORTEST} words: {named(short)}."
+        yield Finding(WARNING, "short_captions", text, "Describe subject, place, motion, camera and sound in a sentence or more.", tuple(short))
     long = sorted(f for caption, files in found.items() if len(caption.split()) * _TOKENS_A_WORD > _LONGEST for f in files)
     if long:
-        yield Finding(WARNING, "long_captions", f"{of(len(long), 'caption')} of {index.spec.name} are longer than the {_LONGEST} tokens that are read: {named(long)}.", "Shorten them; the end is cut off.", tuple(long))
+        text = f"{of(len(long), 'caption')} of {index.spec.name} are longer than the {_LONGEST} tokens that are read: {named(long)}."
+        yield Finding(WARNING, "long_captions", text, "Shorten them; the end is cut off.", tuple(long))
     yield from _motion(index)
 
 

@@ -18,7 +18,7 @@ from ..text.source import TextEncoderSource
 from ..train.settings import RunConfig
 from . import captions, clips, models, settings, space
 from .clips import Looked
-from .finding import ERROR, Finding, Preflight
+from .finding import ERROR, INFO, Finding, Preflight, named, of
 from .space import Free
 
 
@@ -61,7 +61,8 @@ def _dataset(dataset: Looked, config: RunConfig) -> Iterable[Finding]:
     yield from clips.sound(dataset, train.audio_weight, train.audio_only)
     hdr = sorted({Path(p).name for p, info in dataset.infos.items() if info.hdr})
     if hdr:
-        yield Finding("info", "hdr", f"{len(hdr)} HDR clips are tone mapped to a plain screen's brightness: {', '.join(hdr[:3])}.", "Look at one in the preview; grade it yourself if it looks wrong.", tuple(hdr))
+        text = f"HDR is tone mapped to a plain screen's brightness in {of(len(hdr), 'clip')}: {named(hdr)}."
+        yield Finding(INFO, "hdr", text, "Grade them yourself if they look wrong.", tuple(hdr))
 
 
 def check(subject: Subject, free: Free = Free()) -> Iterable[Finding]:
@@ -95,7 +96,7 @@ def check_run(run, free: Free = Free(), memory: Path | None = None) -> Preflight
     """
     opened, findings = models.open_both(run.checkpoint, run.text_encoder)
     if run.cache_files is not None:
-        findings.append(Finding("info", "dataset", "The run reads caches that are there already, so its clips are not looked at."))
+        findings.append(Finding(INFO, "dataset", "The run reads caches that are there already, so its clips are not looked at."))
     with tempfile.TemporaryDirectory() as scratch:
         remembered = memory or Path(scratch) / "scan.sqlite3"
         datasets = []

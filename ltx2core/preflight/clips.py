@@ -48,7 +48,8 @@ def dropped(index: DatasetIndex) -> Iterable[Finding]:
         advice = next((a for pattern, a in _ADVICE if pattern.search(reason)), "Mend it, or take it out of the folder.")
         topic = "captions" if "caption" in reason else "dropped"
         example = f" ({files[0]}: {reason})" if len(files) > 1 else f" ({reason})"
-        yield Finding(WARNING, topic, f"{of(len(files), 'file')} of {index.spec.name} {'is' if len(files) == 1 else 'are'} left out: {named(files)}{example}.", advice, tuple(files))
+        text = f"{of(len(files), 'file')} of {index.spec.name} {'is' if len(files) == 1 else 'are'} left out: {named(files)}{example}."
+        yield Finding(WARNING, topic, text, advice, tuple(files))
 
 
 def sizes(index: DatasetIndex, batch_size: int) -> Iterable[Finding]:
@@ -64,7 +65,8 @@ def sizes(index: DatasetIndex, batch_size: int) -> Iterable[Finding]:
     yield Finding(INFO, "sizes", f"{index.spec.name}: {of(len(index.clips), 'sample')} after snapping, width x height @ frames: {listed}.")
     small = [bucket for bucket, count in buckets.items() if count * (index.spec.repeats + 1) < batch_size]
     if small:
-        yield Finding(WARNING, "sizes", f"{of(len(small), 'bucket')} of {index.spec.name} cannot fill a batch of {batch_size}: {named(small)}.", "Lower batch_size, add clips of these proportions, or choose bucket_strategy fixed.")
+        text = f"{of(len(small), 'bucket')} of {index.spec.name} cannot fill a batch of {batch_size}: {named(small)}."
+        yield Finding(WARNING, "sizes", text, "Lower batch_size, add clips of these proportions, or choose bucket_strategy fixed.")
 
 
 def rates(looked: Looked) -> Iterable[Finding]:
@@ -78,8 +80,13 @@ def rates(looked: Looked) -> Iterable[Finding]:
         return
     usual, count = Counter(round(r, 2) for r in videos.values()).most_common(1)[0]
     rated = ", ".join(f"{r:g}" for r in sorted({round(r, 2) for r in other.values()})[:6])
-    text = f"{of(len(other), 'clip')} of {len(videos)} in {spec.name} have {rated} frames a second and are trained at {spec.frame_rate:g}: motion keeps its speed, but frames are repeated or left out, which can look jerky."
-    advice = f"Set frame_rate to {usual:g}, which {count} of {len(videos)} clips have." if abs(usual / spec.frame_rate - 1) > _SAME_RATE else "Export the clips at the training rate, or take them out."
+    text = (
+        f"{of(len(other), 'clip')} of {len(videos)} in {spec.name} have {rated} frames a second and are trained at {spec.frame_rate:g}: "
+        "motion keeps its speed, but frames are repeated or left out, which can look jerky."
+    )
+    advice = "Export the clips at the training rate, or take them out."
+    if abs(usual / spec.frame_rate - 1) > _SAME_RATE:
+        advice = f"Set frame_rate to {usual:g}, which {count} of {len(videos)} clips have."
     yield Finding(WARNING, "frame_rate", text, advice, tuple(sorted(Path(p).name for p in other)))
 
 
@@ -89,7 +96,8 @@ def sound(looked: Looked, audio_weight: float, audio_only: bool) -> Iterable[Fin
     clips, having = len(index.clips), sum(c.has_audio for c in index.clips)
     if audio_only and having < clips:
         silent = sorted({Path(c.path).name for c in index.clips if not c.has_audio})
-        yield Finding(ERROR, "sound", f"Sound alone is trained and {of(clips - having, 'sample')} of {index.spec.name} have none: {named(silent)}.", "Take them out, or switch audio_only off.", tuple(silent))
+        text = f"Sound alone is trained and {of(clips - having, 'sample')} of {index.spec.name} have none: {named(silent)}."
+        yield Finding(ERROR, "sound", text, "Take them out, or switch audio_only off.", tuple(silent))
         return
     facts = Counter((i.audio_channels, i.audio_rate) for c in index.clips if c.has_audio and (i := looked.infos.get(c.sound or c.path)) is not None)
     kinds = "; ".join(f"{n} with {of(channels, 'channel')} at {rate / 1000:g} kHz" for (channels, rate), n in facts.most_common(4))
@@ -98,7 +106,9 @@ def sound(looked: Looked, audio_weight: float, audio_only: bool) -> Iterable[Fin
         yield Finding(INFO, "sound", "audio_weight is 0, so the sound is not trained.", "Raise audio_weight to 1 to train it.")
     if 0 < having < clips and not audio_only and audio_weight:
         silent = sorted({Path(c.path).name for c in index.clips if not c.has_audio})
-        yield Finding(INFO, "sound", f"{of(clips - having, 'sample')} without sound are trained as picture only, never as silence.", "Set allow_zero_audio if silence is meant.", tuple(silent))
+        text = f"{of(clips - having, 'sample')} without sound are trained as picture only, never as silence."
+        yield Finding(INFO, "sound", text, "Set allow_zero_audio if silence is meant.", tuple(silent))
     muffled = sorted({Path(c.path).name for c in index.clips if c.has_audio and (i := looked.infos.get(c.sound or c.path)) is not None and 0 < i.audio_rate < 16000})
     if muffled:
-        yield Finding(WARNING, "sound", f"{of(len(muffled), 'file')} have sound below 16 kHz, which stays muffled: {named(muffled)}.", "Take better recordings, or switch audio off for them.", tuple(muffled))
+        text = f"{of(len(muffled), 'file')} have sound below 16 kHz, which stays muffled: {named(muffled)}."
+        yield Finding(WARNING, "sound", text, "Take better recordings, or switch audio off for them.", tuple(muffled))

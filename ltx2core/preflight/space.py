@@ -107,18 +107,22 @@ def memory(size: BaseSize, load: Load, wanted: MemorySettings | None, free: Free
         yield Finding(ERROR, "memory", str(error), "Lower width and height first; then frames to 49 or 33; then stream all blocks in Memory Settings.")
         return
     stages = "; ".join(f"{name} {bytes_ / GIB:.1f} GiB" for name, bytes_ in others.items() if bytes_)
-    yield Finding(INFO, "memory", f"Predicted on the card: training {plan.total / GIB:.1f} GiB ({plan}); {stages}. The stages are never on it together.")
-    yield Finding(INFO, "host_memory", f"Predicted host memory: {max(plan.host, *others.values()) / GIB:.1f} GiB at most, one copy of the largest model, {plan.host / GIB:.1f} GiB of it page-locked in training.")
+    yield Finding(INFO, "memory", f"Predicted on the card: training {plan.total / GIB:.1f} GiB ({plan}); {stages}. They are never on it together.")
+    host = max(plan.host, *others.values()) / GIB
+    yield Finding(INFO, "host_memory", f"Predicted host memory: {host:.1f} GiB at most, one copy of the largest model; {plan.host / GIB:.1f} GiB page-locked in training.")
     if free.device is None:
         return
     peak = max([plan.total, *others.values()])
     if plan.total > free.device:
-        yield Finding(ERROR, "memory", f"Training needs {plan.total / GIB:.1f} GiB on the card and {free.device / GIB:.1f} are free.", "Lower width and height first; then frames to 49 or 33; then stream more blocks.")
+        text = f"Training needs {plan.total / GIB:.1f} GiB on the card and {free.device / GIB:.1f} are free."
+        yield Finding(ERROR, "memory", text, "Lower width and height first; then frames to 49 or 33; then stream more blocks.")
     elif peak > free.device:
         name = max(others, key=others.get)
-        yield Finding(WARNING, "memory", f"The stage {name} needs {others[name] / GIB:.1f} GiB at once and {free.device / GIB:.1f} are free on the card.", "Take an fp8 file of the text encoder, or smaller clips; what does not fit is streamed where the host can.")
+        text = f"The stage {name} needs {others[name] / GIB:.1f} GiB at once and {free.device / GIB:.1f} are free on the card."
+        yield Finding(WARNING, "memory", text, "Take an fp8 file of the text encoder, or smaller clips.")
     if free.host is not None and plan.host > free.host:
-        yield Finding(ERROR, "host_memory", f"Streaming needs {plan.host / GIB:.1f} GiB of host memory and {free.host / GIB:.1f} are free.", "Use int8 precision, or stream fewer blocks.")
+        text = f"Streaming needs {plan.host / GIB:.1f} GiB of host memory and {free.host / GIB:.1f} are free."
+        yield Finding(ERROR, "host_memory", text, "Use int8 precision, or stream fewer blocks.")
 
 
 USUAL_VAE = ROLLED

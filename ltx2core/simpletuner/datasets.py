@@ -10,35 +10,17 @@ from pathlib import Path
 from ..data.spec import CROPS, DatasetSpec
 from ..errors import LTX2Error
 from ..geometry import snap_frames
+from .dataset_captions import read_captions
 from .dataset_keys import (
     AUDIO_KEYS, AUDIO_ROWS, DATASET_KEYS, DATASET_NEUTRAL, DATASET_REASONS, DATASET_ROWS, STORES, TABLE_KEYS, TABLE_ROWS, VIDEO_KEYS, VIDEO_ROWS,
 )  # fmt: skip
+from .defaults import Defaults
 from .options import Options, as_data
 from .report import Entry
 
 _TYPES = {"image": "image", "video": "video", "audio": "audio", "conditioning": "auto", "eval": "auto"}
-_SEPARATORS = {"comma": ",", "space": " ", "period": "."}
-_SHUFFLE = {"count": "count", "split_on": "split_on", "position_start": "keep_first", "include_original": "include_original"}
 _WINDOWS = {"beginning": "first", "end": "last", "random": "random"}
 _SECONDS = 5  # of a video dataset without num_frames
-
-
-@dataclass(frozen=True)
-class Defaults:
-    """What the configuration says for datasets that don't."""
-
-    resolution: float = 1024.0
-    resolution_type: str = "pixel_area"
-    frame_rate: float = 25.0
-    caption_strategy: str = "filename"
-    instance_prompt: str = ""
-    prepend: bool = False
-    only_prompt: bool = False
-    min_side: float = 0.0
-    multiline: bool = True
-    seed: int = 42
-    folder: Path = Path()
-    held_out: str = ""
 
 
 @dataclass(frozen=True)
@@ -104,46 +86,6 @@ def _picture(options: Options, defaults: Defaults, spec: dict) -> None:
     kind = options.text("resolution_type", defaults.resolution_type)
     spec["min_side"] = round(math.sqrt(least * 1e6)) if kind == "area" else round(least)
     options.mapped("minimum_image_size", "dataset.min_side", "pixels of the shorter side")
-
-
-def _captions(options: Options, defaults: Defaults, spec: dict) -> None:
-    strategy = options.text("caption_strategy", defaults.caption_strategy)
-    prompt = options.text("instance_prompt", defaults.instance_prompt)
-    if options.flag("only_instance_prompt", defaults.only_prompt):
-        strategy = "instanceprompt"
-    elif options.flag("prepend_instance_prompt", defaults.prepend):
-        spec["trigger"] = prompt
-    if strategy == "instanceprompt":
-        spec["instance_prompt"] = prompt
-    table = options.read("parquet", as_data) or {}
-    spec["caption_strategy"] = "jsonl" if strategy == "parquet" and str(table.get("path", "")).endswith((".jsonl", ".json")) else strategy
-    if strategy not in ("textfile", "filename", "instanceprompt", "parquet", "csv"):
-        raise LTX2Error(f"{options.source}: caption_strategy is {strategy!r}; this pack reads textfile, filename, instanceprompt, parquet and csv.")
-    options.honoured("caption_strategy", "dataset.caption_strategy")
-    for key, where in (("instance_prompt", "trigger" if "trigger" in spec else "instance_prompt"), ("prepend_instance_prompt", "trigger"), ("only_instance_prompt", "caption_strategy")):
-        options.mapped(key, f"dataset.{where}", "the trigger stands in front of every caption" if where == "trigger" else "one caption for all clips")
-    if strategy == "textfile":
-        spec["caption_lines"] = "whole" if options.flag("disable_multiline_split", not defaults.multiline) else "each"
-    options.mapped("disable_multiline_split", "dataset.caption_lines", "whole files, or a sample of each line")
-    options.honoured("csv_caption_column", "dataset.table_caption_column")
-    options.honoured("csv_file", "dataset.caption_table")
-    for key, name in (("csv_caption_column", "table_caption_column"), ("csv_file", "caption_table")):
-        if options.text(key):
-            spec[name] = options.text(key)
-    _shuffle(options, spec)
-
-
-def _shuffle(options: Options, spec: dict) -> None:
-    raw = options.read("caption_shuffle", as_data)
-    if isinstance(raw, Mapping) and raw.get("enable"):
-        shuffle = {ours: raw[theirs] for theirs, ours in _SHUFFLE.items() if theirs in raw}
-        if "split_on" in shuffle:
-            shuffle["split_on"] = _SEPARATORS.get(shuffle["split_on"], shuffle["split_on"])
-        spec["caption_shuffle"] = shuffle
-        if raw.get("seed") is not None:
-            spec["seed"] = int(raw["seed"])
-        options.honoured("caption_shuffle", "dataset.caption_shuffle")
-    options.idle("caption_shuffle", "it is off")
 
 
 def _video(options: Options, defaults: Defaults, spec: dict) -> tuple[Entry, ...]:
@@ -249,7 +191,7 @@ def read_dataset(raw: Mapping[str, object], position: int, defaults: Defaults) -
         spec["probability"] = options.number("probability")
     options.honoured("probability", "dataset.probability")
     options.honoured("dataset_type", "dataset.dataset_type")
-    _captions(options, defaults, spec)
+    read_captions(options, defaults, spec)
     _picture(options, defaults, spec)
     more = _video(options, defaults, spec) if kind != "image" else ()
     options.idle("video", "a picture is one frame")

@@ -11,7 +11,8 @@ from ..data.scan import scan
 from ..data.spec import DatasetSpec
 from ..errors import LTX2Error
 from . import memory, methods, model, outside, training, validation
-from .datasets import Defaults, Imported, read_dataset, with_sound
+from .datasets import Imported, read_dataset, with_sound
+from .defaults import Defaults
 from .idle import NEUTRAL, REASONS
 from .model import Given
 from .options import Options, unknown

@@ -74,7 +74,12 @@ def _inputs(options: Options, folder: Path) -> list[dict]:
     raw = options.read("validation_input", as_data) or []
     if not isinstance(raw, list) or not all(isinstance(r, Mapping) and "path" in r for r in raw):
         raise LTX2Error(f"{options.source}: validation_input must be a list of objects with path, prompt and shortname.")
-    return [{"image": str(folder / Path(str(r["path"])).expanduser()), **({"prompt": r["prompt"]} if r.get("prompt") else {}), "name": str(r.get("shortname") or Path(str(r["path"])).stem)} for r in raw]
+    found = []
+    for given in raw:
+        path = Path(str(given["path"])).expanduser()
+        prompt = {"prompt": given["prompt"]} if given.get("prompt") else {}
+        found.append({"image": str(folder / path), "name": str(given.get("shortname") or path.stem), **prompt})
+    return found
 
 
 def read_validation(options: Options, run: dict, folder: Path, framerate: float) -> None:
