@@ -60,8 +60,7 @@ class PeerOptions:
             slots = 2 if self.group_offload_type == "leaf_level" else max(2, 2 * self.group_offload_blocks_per_group)
         if self.ramtorch:
             streamed, slots = round(BLOCKS * self.ramtorch_transformer_percent / 100), 2
-        # A streamed step is not captured: its copies are ordered from step to step.
-        return MemorySettings(PRECISION_NAMES[self.base_model_precision], streamed, slots, captured=not streamed)
+        return MemorySettings(PRECISION_NAMES[self.base_model_precision], streamed, slots)
 
 
 def read_memory(raw: Mapping[str, Any], what: str = "memory") -> MemorySettings:

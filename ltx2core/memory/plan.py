@@ -18,18 +18,33 @@ from .quantize import is_quantisable
 GIB = 2**30
 # Bytes of a trained value: itself, its gradient, two moments; with a float32 master the latter three are float32.
 OPTIMIZER_BYTES = {"adamw": 20, "adamw_bf16": 8}
-_FIXED = 0.6 * GIB  # kernels' work space, the optimizer's float32 pieces, inputs
-_PER_TOKEN = 0.00066 * GIB  # recomputed blocks' inputs and one block's activations, at 48 blocks of 4096
-_KEPT_PER_TOKEN, _KEPT_PER_SAMPLE = 0.008414 * GIB / 48, 1.805 * GIB / 48  # a kept block's activations; its text's
+_FIXED = 0.6 * GIB  # kernels' work space, inputs
+_STRIPS = 1.35  # the adapters' second copy inside resident packed matrices, over their own bytes in bf16
+# At 48 blocks of 4096: one block's activations; the recomputed blocks' inputs; a kept block's activations and its text's.
+_WORK_PER_TOKEN, _INPUT_PER_TOKEN = 0.00033 * GIB, 0.00038 * GIB
+_KEPT_PER_TOKEN, _KEPT_PER_SAMPLE = 0.00021 * GIB, 0.0482 * GIB
+# On the way to and from host memory.
+_RESULTS_PER_TOKEN, _RESULTS_FIXED = 0.00014 * GIB, 0.25 * GIB
+# In host memory, a token and block, page-locked requests being rounded up to a power of two (a third more on average).
+_HOST_PER_TOKEN = {"": 0, "inputs": 8192 * 4 // 3, "results": 57344 * 4 // 3}
+# Of a block's 8-bit bytes in bf16: matrices that are formed while they are used, and what the allocator loses beside them.
+_FORMED = {"resident": 1.35, "streamed": 1.0, "streamed, captured": 0.35}
 # Tried in this order; the first that fits is the fastest that fits.
-_KEPT_STEPS = (48, 36, 24, 12)
 _CANDIDATES = (
-    *(MemorySettings(kept=k) for k in _KEPT_STEPS),
+    *(MemorySettings(kept=k) for k in (48, 36, 24)),
+    MemorySettings(hosted="results"),
+    MemorySettings(kept=12),
     MemorySettings(),
+    *(MemorySettings("int8", kept=k) for k in (48, 36, 24, 12)),
+    MemorySettings("int8", hosted="results"),
     MemorySettings("int8"),
-    MemorySettings("int8", streamed=24, captured=False),
-    MemorySettings("int8", streamed=48, captured=False),
-    MemorySettings("int8", streamed=48, slots=2, captured=False),
+    MemorySettings("int8", streamed=24, hosted="inputs"),
+    MemorySettings("int8", streamed=24),
+    MemorySettings("int8", streamed=46, hosted="inputs"),
+    MemorySettings("int8", streamed=48, hosted="inputs"),
+    MemorySettings("int8", streamed=48),
+    MemorySettings("int8", streamed=48, slots=2, hosted="inputs"),
+    MemorySettings("int8", streamed=48, slots=2),
 )
 
 
@@ -90,9 +105,11 @@ class Plan:
 
     def __str__(self) -> str:
         s = self.settings
-        where = f"{s.precision}, {s.streamed} blocks streamed from {self.host / GIB:.1f} GiB of host memory" if s.streamed else f"{s.precision} on the card"
+        where = f"{s.precision}, {s.streamed} blocks streamed" if s.streamed else f"{s.precision} on the card"
+        waiting = {"": "", "inputs": ", the blocks' inputs in host memory", "results": ", activations in host memory"}[s.hosted]
+        host = f", {self.host / GIB:.1f} GiB of host memory" if self.host else ""
         return (
-            f"{where}, {s.kept} blocks kept: weights {self.weights / GIB:.1f} + adapter and optimizer {self.optimizer / GIB:.1f} "
+            f"{where}, {s.kept} blocks kept{waiting}{host}: weights {self.weights / GIB:.1f} + adapter and optimizer {self.optimizer / GIB:.1f} "
             f"+ activations {self.activations / GIB:.1f} = {self.total / GIB:.1f} GiB"
         )
 
@@ -100,14 +117,21 @@ class Plan:
 def predict(size: BaseSize, load: Load, settings: MemorySettings) -> Plan:
     """Peak bytes of a training step."""
     block = size.block_bytes(settings.precision)
-    streamed = min(settings.streamed, size.blocks)
-    on_device = size.rest + (size.blocks - streamed) * block + min(settings.slots, streamed) * block
-    # An 8-bit block is dequantised as a whole while it is used, and its resident form also in backward.
-    extra = 0 if settings.precision == "bf16" else round(size.quantisable * (1.0 if streamed else 1.35))
-    scale = size.blocks / 48
-    kept = min(settings.kept, size.blocks)
-    activations = _FIXED + load.tokens * _PER_TOKEN * scale + kept * (load.tokens * _KEPT_PER_TOKEN + load.samples * _KEPT_PER_SAMPLE)
-    return Plan(settings, on_device + extra, load.trained * OPTIMIZER_BYTES[load.optimizer], round(activations), streamed * block, load.trained)
+    streamed, kept = min(settings.streamed, size.blocks), min(settings.kept, size.blocks)
+    weights = size.rest + (size.blocks - streamed) * block + min(settings.slots, streamed) * block
+    if settings.precision != "bf16":
+        form = "resident" if not streamed else "streamed, captured" if settings.captured else "streamed"
+        weights += round(size.quantisable * _FORMED[form])
+    elif not streamed:
+        weights += round(_STRIPS * 2 * load.trained)
+    scale, again = size.blocks / 48, size.blocks - kept
+    activations = _FIXED + load.tokens * _WORK_PER_TOKEN + kept * (load.tokens * _KEPT_PER_TOKEN + load.samples * _KEPT_PER_SAMPLE)
+    if not settings.hosted:
+        activations += load.tokens * _INPUT_PER_TOKEN * scale * again / size.blocks
+    elif settings.hosted == "results":
+        activations += load.tokens * _RESULTS_PER_TOKEN + _RESULTS_FIXED
+    host = streamed * block + again * load.tokens * _HOST_PER_TOKEN[settings.hosted]
+    return Plan(settings, weights, load.trained * OPTIMIZER_BYTES[load.optimizer], round(activations), host, load.trained)
 
 
 def choose(size: BaseSize, load: Load, device_bytes: int, host_bytes: int) -> Plan:
