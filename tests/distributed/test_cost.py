@@ -1,6 +1,8 @@
 """The cost model against counted FLOPs, measured steps, and what the page says."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -87,3 +89,9 @@ def test_goals_of_two_cards():
     two = cost.Cluster(1, 2, cost.NVLINK4)
     assert cost.efficiency(row["seconds"], cost.ddp_seconds(row["seconds"], 2 * 213_900_000, two)) > 0.99
     assert cost.fsdp_peak_bytes(row["peak_allocated_gib"] * gib, 48 * 2 * 386e6, 48, 2) < 0.6 * row["peak_allocated_gib"] * gib
+
+
+@pytest.mark.skipif(torch.cuda.device_count() > 1, reason="two cards are here")
+def test_the_benchmark_says_what_it_needs():
+    done = subprocess.run([sys.executable, str(ROOT / "benchmarks" / "scaling.py")], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 2 and "needs two or more NVIDIA cards" in done.stdout
