@@ -11,7 +11,7 @@ await browse(async (browser) => {
     node.pos = [100, 100];
     window.app.graph.add(node);
     window.app.canvas.selectNode(node);
-    const widgets = node.widgets.map((w) => ({ name: w.name, label: w.label ?? w.name, advanced: Boolean(w.advanced ?? w.options?.advanced), tooltip: w.tooltip }));
+    const widgets = node.widgets.filter((w) => w.name !== "ltx2_advanced").map((w) => ({ name: w.name, label: w.label ?? w.name, advanced: Boolean(w.advanced ?? w.options?.advanced), tooltip: w.tooltip }));
     return { title: node.title, widgets, inputs: node.inputs.map((i) => ({ name: i.name, label: i.localized_name ?? i.label ?? i.name })), outputs: node.outputs.map((o) => o.localized_name ?? o.name) };
   }, type);
   await look(page, [type], 200); // room above for the toolbox
