@@ -20,6 +20,7 @@ _SCHEMAS = Path(__file__).with_name("canvas_nodes.json")
 _OBJECTIVE = {"kind": "timesteps"}
 _CREPA = {"block_index": "block"}
 _ROLLOUT = {"steps": "sampling_steps"}
+_MEMORY = {"streamed": "streamed_blocks", "kept": "kept_blocks", "compiled": "compile", "captured": "capture"}
 # Of a dataset that the nodes find out or name by themselves.
 _FOUND = ("id", "dataset_type", "seed", "disabled")
 
@@ -114,9 +115,8 @@ def _memory(build: _Builder, run: RunFile) -> dict[str, Any]:
     settings = run.memory_settings
     if settings is None:
         return {}
-    values = {"mode": "manual", "precision": settings.precision, "streamed_blocks": settings.streamed, "kept_blocks": settings.kept,
-              "compile": settings.compiled, "capture": settings.captured}  # fmt: skip
-    return {"memory": build.add("LTX2MemorySettings", values, what="memory").out()}
+    values = {"mode": "manual", **_renamed(to_plain(settings), _MEMORY)}
+    return {"memory": build.add("LTX2MemorySettings", values, defaults={"mode": "manual", **defaults_of(type(settings))}, what="memory").out()}
 
 
 def _previews(build: _Builder, run: RunFile, prompts) -> dict[str, Any]:

@@ -168,13 +168,23 @@ def _folder(options: Options, defaults: Defaults) -> str:
     return str(path if path.is_absolute() else defaults.folder / path)
 
 
+def _with_blocks(raw: Mapping[str, object], defaults: Defaults) -> dict[str, object]:
+    """An audio dataset's and a table's blocks, with what the configuration says for all of them."""
+    result = dict(raw)
+    for name, given, wanted in (("audio", defaults.audio, raw.get("dataset_type") == "audio"), ("parquet", defaults.parquet, raw.get("caption_strategy") == "parquet")):
+        if given and wanted:
+            own = raw.get(name) or {}
+            result[name] = {**given, **own} if isinstance(own, Mapping) else own
+    return result
+
+
 def read_dataset(raw: Mapping[str, object], position: int, defaults: Defaults) -> Imported:
     """One dataset.
 
     Raises:
         LTX2Error: an unknown key, a bad value, or something this pack can't do.
     """
-    options = Options(raw, f"dataset {raw.get('id') or position}")
+    options = Options(_with_blocks(raw, defaults), f"dataset {raw.get('id') or position}")
     kind = options.text("dataset_type", "image")
     if kind in STORES:
         return _store(options, kind)

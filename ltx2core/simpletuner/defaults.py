@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 
@@ -22,3 +23,5 @@ class Defaults:
     seed: int = 42
     folder: Path = Path()
     held_out: str = ""
+    audio: Mapping[str, object] = field(default_factory=dict)
+    parquet: Mapping[str, object] = field(default_factory=dict)

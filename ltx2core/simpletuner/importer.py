@@ -26,12 +26,12 @@ DIFFERENCES = (
     "Sound draws a noise level of its own (train.timesteps.independent_audio), since a shared one hurts voices.",
     "Frame counts are cut down to 8k+1 and sides to multiples of 32, and it is said.",
 )
+_AUDIO = {f"audio_{name}": name for name in ("channels", "duration_interval", "max_duration_seconds", "min_duration_seconds", "truncation_mode")}
+_PARQUET = {f"parquet_{name}": name for name in ("caption_column", "filename_column")}
 # Options that give defaults to datasets, or are read by the rules of this file.
 _DATA_KEYS = (
     "data_backend_config", "resolution", "resolution_type", "framerate", "caption_strategy", "instance_prompt", "prepend_instance_prompt", "only_instance_prompt",
-    "minimum_image_size", "maximum_image_size", "target_downsample_size", "disable_multiline_split", "audio_channels", "audio_duration_interval",
-    "audio_max_duration_seconds", "audio_min_duration_seconds", "audio_truncation_mode", "parquet_caption_column", "parquet_filename_column",
-    "data_backend_sampling",
+    "minimum_image_size", "maximum_image_size", "target_downsample_size", "disable_multiline_split", *_AUDIO, *_PARQUET, "data_backend_sampling",
 )  # fmt: skip
 _TRAINING_KEYS = (
     "lora_rank", "lora_alpha", "lora_dropout", "lora_type", "lora_format", "lora_init_type", "lycoris_config", "use_dora", "peft_lora_mode",
@@ -76,8 +76,13 @@ def _defaults(options: Options, run: dict, folder: Path) -> Defaults:
         options.number("resolution", 1024.0), options.text("resolution_type", "pixel_area"), rate or 25.0,
         options.text("caption_strategy", "filename"), options.text("instance_prompt"), options.flag("prepend_instance_prompt"),
         options.flag("only_instance_prompt"), options.number("minimum_image_size", 0.0), not options.flag("disable_multiline_split"),
-        run["train"].get("seed", 42), folder, options.text("eval_dataset_id"),
+        run["train"].get("seed", 42), folder, options.text("eval_dataset_id"), _block(options, _AUDIO), _block(options, _PARQUET),
     )  # fmt: skip
+
+
+def _block(options: Options, names: Mapping[str, str]) -> dict[str, object]:
+    """A dataset's nested keys as the configuration's options of longer names give them."""
+    return {ours: value for key, ours in names.items() if (value := options.read(key, lambda v: v)) is not None}
 
 
 def _note_data(options: Options) -> None:
@@ -87,10 +92,10 @@ def _note_data(options: Options) -> None:
         options.mapped(key, "dataset", "for datasets that do not say it themselves")
     for key in ("maximum_image_size", "target_downsample_size"):
         options.idle(key, "pictures are reduced from their full size to the bucket's in one step")
-    for key in ("audio_channels", "audio_duration_interval", "audio_max_duration_seconds", "audio_min_duration_seconds", "audio_truncation_mode"):
-        options.idle(key, "the audio block of a dataset says it")
-    for key in ("parquet_caption_column", "parquet_filename_column"):
-        options.idle(key, "the parquet block of a dataset says it")
+    for key, name in _AUDIO.items():
+        options.mapped(key, "dataset", f"audio.{name} of audio datasets that do not say it themselves")
+    for key, name in _PARQUET.items():
+        options.mapped(key, "dataset", f"parquet.{name} of datasets that do not say it themselves")
     options.mapped("data_backend_sampling", "dataset.probability", "datasets are drawn by their size and repeats, or by their probability")
 
 

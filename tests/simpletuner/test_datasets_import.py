@@ -150,3 +150,20 @@ def test_every_key_of_a_dataset_is_reported():
     for source, keys in (("dataset v", raw), ("dataset v.video", raw["video"]), ("dataset v.audio", raw["audio"]), ("dataset v.parquet", raw["parquet"])):
         assert {e.key for e in entries if e.source == source} == set(keys)
     assert all(e.status in STATUSES and (e.note or e.where) for e in entries)
+
+
+def test_the_configuration_gives_defaults_to_datasets():
+    """Each of them, and a dataset's own word goes before it."""
+    config = {"resolution": 256, "framerate": 24, "caption_strategy": "filename", "minimum_image_size": 100, "disable_multiline_split": True}
+    plain = {k: v for k, v in VIDEO.items() if k != "caption_strategy"}
+    spec = run_of(plain, **config).specs[0]
+    assert (spec.width, spec.frame_rate, spec.caption_strategy, spec.min_side) == (256, 24.0, "filename", 100)
+    assert run_of({**VIDEO, "resolution": 512}, **config).specs[0].width == 512 and run_of(VIDEO, **config).specs[0].caption_lines == "whole"
+    assert run_of(plain, resolution=0.25, resolution_type="area", caption_strategy="filename").specs[0].width == 480
+    prompted = run_of(plain, caption_strategy="filename", instance_prompt="fx1", prepend_instance_prompt=True).specs[0]
+    assert prompted.trigger == "fx1" and run_of(VIDEO, only_instance_prompt=True, instance_prompt="a fox").specs[0].instance_prompt == "a fox"
+    sound = run_of(SOUND, audio_min_duration_seconds=2, audio_max_duration_seconds=8, audio_duration_interval=1, audio_truncation_mode="end", audio_channels=1).specs[0]
+    assert (sound.min_seconds, sound.max_seconds, sound.duration_interval, sound.windows) == (2.0, 8.0, 1.0, "last")
+    assert run_of({**SOUND, "audio": {"min_duration_seconds": 1}}, audio_min_duration_seconds=2).specs[0].min_seconds == 1.0
+    table = {**VIDEO, "caption_strategy": "parquet", "parquet": {"path": "t.parquet"}}
+    assert run_of(table, parquet_caption_column="c", parquet_filename_column="f").specs[0].table_caption_column == "c"
