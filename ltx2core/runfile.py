@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from .cache.build import build_cache
 from .cache.dataset import DatasetCache
+from .cache.joined import joined
 from .cache.store import Store
 from .cache.text import cache_prompts, read_features
 from .checkpoint.adapter import Adapter, load_adapter, save_adapter
@@ -69,7 +70,8 @@ class Runner:
             return DatasetCache.load(Path(self.run.cache_files.train))
         specs = self.run.specs if dataset is None else (DatasetSpec.from_dict(dataset),)
         parts = [told(self.world, partial(scan, spec, self.reporter)) for spec in specs]
-        return _joined([build_cache(p, self.models.checkpoint, self.text_encoder, self.cache_dir, **self.services, world=self.world, vae=self.run.vae_memory) for p in parts])
+        common = {**self.services, "world": self.world, "vae": self.run.vae_memory}
+        return joined([build_cache(p, self.models.checkpoint, self.text_encoder, self.cache_dir, **common) for p in parts], specs)
 
     def _other(self, name: str, dataset: Mapping | None) -> DatasetCache | None:
         """The cache of a further dataset; ``name``: what :class:`CacheFiles` calls it."""
@@ -141,14 +143,6 @@ class Runner:
         if job.sound:
             return sound_to_video(models, settings, _sound(job.sound), positive, negative, **self.services)
         return text_to_video(models, settings, positive, negative, **self.services)
-
-
-def _joined(caches: Sequence[DatasetCache]) -> DatasetCache:
-    """One set of all; each clip is drawn as often as its dataset's repeats say."""
-    if len(caches) == 1:
-        return caches[0]
-    clips = tuple(clip for cache in caches for clip in cache.clips)
-    return replace(caches[0], clips=clips, messages=tuple(message for cache in caches for message in cache.messages))
 
 
 def _sound(path: str) -> Waveform:

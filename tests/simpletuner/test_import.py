@@ -120,3 +120,16 @@ def test_the_vae_settings_reach_the_encoder(files, monkeypatch):
         entries.append([c.latents for c in runner.cache().clips])
     assert {(m.patch_conv, m.temporal_roll, m.slicing, m.tiling.size) for m in used} == {(True, True, True, 512), (True, True, True, 64)}
     assert not set(entries[0]) & set(entries[1])
+
+
+def test_two_imported_datasets_train_together(files, backends):
+    second = {**backends[0], "id": "more", "probability": 3.0, "instance_data_dir": "datasets/more"}
+    write_demo_clips(files / "datasets" / "more", seed=5, count=2)
+    both = [{**json.loads((files / "multidatabackend.json").read_text(encoding="utf-8"))[0], "probability": 1.0}, second | {"resolution": 96, "video": {"num_frames": 9, "min_frames": 9}}]
+    (files / "multidatabackend.json").write_text(json.dumps(both), encoding="utf-8")
+    assert main(["import-simpletuner", str(files / "config.json"), "--out", str(files / "run.json"), "--checkpoint", "tiny.safetensors", "--text-encoder", "gemma.safetensors"]) == 0
+    runner = Runner(read_run(files / "run.json"), PlainResidency(), ConsoleReporter(quiet=True), StopFlag())
+    passes = [clip.repeats + 1 for clip in runner.cache().clips]
+    # 3 clips share a quarter, 2 clips three quarters.
+    assert len(passes) == 5 and sum(passes[3:]) / sum(passes) == pytest.approx(0.75, rel=0.03)
+    assert runner.train().steps == 2
