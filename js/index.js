@@ -101,15 +101,17 @@ function tint() {
   }
 }
 
+// At once, since a page that is opened during a run gets its events before extensions are set up.
+api.addEventListener("ltx2.progress", onProgress);
+api.addEventListener("ltx2.message", onMessage);
+api.addEventListener("ltx2.plan", onPlan);
+api.addEventListener("ltx2.run", ({ detail }) => panelsOf(detail).forEach((panel) => panel.runState(detail)));
+api.addEventListener("ltx2.preview", ({ detail }) => panelsOf(detail).forEach((panel) => panel.load()));
+
 app.registerExtension({
   name: "ltx2.studio",
   setup() {
     loadStyles();
-    api.addEventListener("ltx2.progress", onProgress);
-    api.addEventListener("ltx2.message", onMessage);
-    api.addEventListener("ltx2.plan", onPlan);
-    api.addEventListener("ltx2.run", ({ detail }) => panelsOf(detail).forEach((panel) => panel.runState(detail)));
-    api.addEventListener("ltx2.preview", ({ detail }) => panelsOf(detail).forEach((panel) => panel.load()));
     api.addEventListener("reconnected", () => panels().forEach((n) => n.ltx2Train.load()));
     new MutationObserver(() => requestAnimationFrame(tint)).observe(document.documentElement, { attributes: true });
     new MutationObserver(() => requestAnimationFrame(tint)).observe(document.body, { attributes: true, attributeFilter: ["class", "style"] });

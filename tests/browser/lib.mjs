@@ -22,7 +22,9 @@ export async function openCanvas(browser, url, { settings = {}, viewport = { wid
   const page = await browser.newPage({ viewport });
   page.complaints = [];
   page.on("pageerror", (error) => page.complaints.push(String(error)));
-  page.on("console", (m) => m.type() === "error" && /ltx2/i.test(m.text() + m.location().url) && page.complaints.push(m.text()));
+  // Events of a run that came before the page had read the pack's scripts.
+  const early = /^Unknown message type ltx2/;
+  page.on("console", (m) => !early.test(m.text()) && m.type() === "error" && /ltx2/i.test(m.text() + m.location().url) && page.complaints.push(m.text()));
   const wanted = { "Comfy.TutorialCompleted": true, "Comfy.Minimap.Visible": false, "Comfy.VueNodes.Enabled": false, "Comfy.ColorPalette": "dark", ...settings };
   for (const [name, value] of Object.entries(wanted)) {
     await page.request.post(`${url}/settings/${name}`, { data: JSON.stringify(value), headers: { "Content-Type": "application/json" } });
@@ -84,6 +86,19 @@ export async function boxOf(page, type, margin = 12) {
     const [x0, y0] = at(n.pos[0], n.pos[1] - 32), [x1, y1] = at(n.pos[0] + n.size[0], n.pos[1] + n.size[1]);
     return { x: x0 - margin, y: y0 - margin, width: x1 - x0 + 2 * margin, height: y1 - y0 + 2 * margin };
   }, [type, margin]);
+}
+
+/** Presses a button inside a node, which may lie outside of the window since the node has grown. */
+export async function press(page, button) {
+  const box = await button.boundingBox(), view = page.viewportSize();
+  await page.evaluate(([dx, dy]) => {
+    const c = window.app.canvas;
+    c.ds.offset[0] += dx / c.ds.scale;
+    c.ds.offset[1] += dy / c.ds.scale;
+    c.setDirty(true, true);
+  }, [view.width / 2 - box.x, view.height / 2 - box.y]);
+  await page.waitForTimeout(300);
+  await button.click();
 }
 
 export const queue = (page) => page.evaluate(() => window.app.queuePrompt(0));

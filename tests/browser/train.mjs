@@ -1,5 +1,5 @@
 // Trains on the canvas and uses the panel as a person would. Arguments: { url, workflow, widgets, run, vue }.
-import { answer, browse, look, openCanvas, openGraph, panel, queue, readJSON, ready } from "./lib.mjs";
+import { answer, browse, look, openCanvas, openGraph, panel, press, queue, readJSON, ready } from "./lib.mjs";
 
 const { url, workflow, widgets, run, vue } = JSON.parse(process.argv[2]);
 const found = {};
@@ -42,12 +42,12 @@ await browse(async (browser) => {
 
   const second = await open(browser);
   found.second = await panel(second, "p.state === 'paused' && p.chart.series.video.length > 12");
-  await button(second, `Resume the training of ${run}`).click();
+  await press(second, button(second, `Resume the training of ${run}`));
   found.resumed = await panel(page, `p.state === 'running' && p.chart.series.video.at(-1)[0] > ${found.stillPaused.last + 3}`);
   found.secondMoves = await panel(second, `p.chart.series.video.at(-1)[0] > ${found.stillPaused.last + 3}`);
   await second.close();
 
-  await button(page, `Save the state of ${run} now and go on`).click();
+  await press(page, button(page, `Save the state of ${run} now and go on`));
   found.saved = await panel(page, "p.state === 'running' && /Saved at step/.test(p.note.textContent)");
 
   await page.reload();
@@ -61,7 +61,7 @@ await browse(async (browser) => {
   found.preview = await page.evaluate(() => { const v = document.querySelector(".ltx2-preview video"); return v && { time: v.currentTime, loop: v.loop, muted: v.muted, width: v.videoWidth, label: v.getAttribute("aria-label") }; });
   found.stripAgain = await page.evaluate(() => document.querySelector(".ltx2-strip")?.innerText);
 
-  await button(page, `Stop ${run}, save it and hand on the LoRA as it is`).click();
+  await press(page, button(page, `Stop ${run}, save it and hand on the LoRA as it is`));
   found.stopped = await panel(page, "p.state === 'ended' || p.state === 'idle'");
   await page.waitForFunction(() => window.app.ui.lastQueueSize === 0 || !window.app.runningNodeId, null, { timeout: 60000 });
   found.complaints = page.complaints;
