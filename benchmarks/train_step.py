@@ -108,6 +108,7 @@ def measure(profile: str, shape_names: list[str], layers: int, steps: int, optim
             gc.collect()
             torch.cuda.empty_cache()
             seconds, first, loss = time_steps(engine, optimizer, SHAPES[name], steps, 3)
+            # model_tflops: of 3 forward passes, whatever is recomputed or kept, so that profiles compare; cost.step_flops counts what is run.
             rows.append({
                 "profile": profile, "shape": name, "optimizer": optimizer_name, "layers": layers, "seconds": round(seconds, 4), "first_step_seconds": round(first, 1),
                 "prepare_seconds": round(prepared, 1), "peak_allocated_gib": round(torch.cuda.max_memory_allocated() / GIB, 2),
