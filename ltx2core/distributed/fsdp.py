@@ -64,22 +64,31 @@ class _Block(nn.Module):
 class ShardedStore:
     """A :class:`~ltx2core.memory.stores.WeightStore`: a block is gathered when it is asked for, the next one meanwhile.
 
-    All processes ask for the same blocks in the same order.
+    All processes of ``world`` ask for the same blocks in the same order.
+
+    Raises:
+        PeerLost: another process is gone; of what torch waits for by itself, no other sign comes.
     """
 
-    def __init__(self, blocks: Iterable[Tensors], mesh: DeviceMesh):
-        self._blocks = [fully_shard(_Block(tensors), mesh=mesh, reshard_after_forward=True) for tensors in blocks]
+    def __init__(self, blocks: Iterable[Tensors], mesh: DeviceMesh, world: World):
+        self._world, self._groups = world, mesh.get_all_groups()
+        with self._together():
+            self._blocks = [fully_shard(_Block(tensors), mesh=mesh, reshard_after_forward=True) for tensors in blocks]
         self._coming = {}
+
+    def _together(self) -> AbstractContextManager[None]:
+        return self._world.together(*self._groups)
 
     def _ask(self, index: int) -> None:
         if index not in self._coming:
             self._coming[index] = self._blocks[index].unshard(async_op=True)
 
     def acquire(self, index: int, following: Sequence[int] = ()) -> Tensors:
-        self._ask(index)
-        self._coming.pop(index).wait()
-        if following:
-            self._ask(following[0])
+        with self._together():
+            self._ask(index)
+            self._coming.pop(index).wait()
+            if following:
+                self._ask(following[0])
         return self._blocks[index].tensors()
 
     def release(self, index: int) -> None:
@@ -112,6 +121,6 @@ def sharded_engine(world: World, memory: MemorySettings) -> EngineFactory:
     def make(model: nn.Module, objective: Objective, device: torch.device, checkpointing: bool) -> ShardedEngine:
         mesh = base_mesh(device, world)
         settings = replace(memory, streamed=0, kept=0, captured=False, compiled=memory.compiled and device.type == "cuda" and has_triton())
-        return ShardedEngine(model, objective, device, settings, lambda blocks: ShardedStore(blocks, mesh))
+        return ShardedEngine(model, objective, device, settings, lambda blocks: ShardedStore(blocks, mesh, world))
 
     return make

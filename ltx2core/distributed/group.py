@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -43,49 +44,69 @@ def own_device(name: str | None, local_rank: int) -> torch.device:
     return torch.device("cuda", local_rank)
 
 
-class TorchWorld:
-    """See :class:`~ltx2core.distributed.world.World`. ``host``: the group for what lies in host memory."""
+class CardGroups:
+    """The groups whose operations run on cards. One that waits for a dead process holds up the card for ever, and the state
+    has to be read from it; so all are ended, from any thread, once.
+    """
 
-    def __init__(self, device: torch.device, host: dist.ProcessGroup, watch: Watch):
+    def __init__(self) -> None:
+        self._groups: list[dist.ProcessGroup] = []
+        self._lock, self._ended = threading.Lock(), False
+
+    def add(self, *groups: dist.ProcessGroup) -> None:
+        with self._lock:
+            self._groups += [group for group in groups if not self._ended and group not in self._groups]
+
+    def abort(self) -> None:
+        with self._lock:
+            self._ended = True
+            while self._groups:
+                self._groups.pop().abort()
+
+
+class TorchWorld:
+    """See :class:`~ltx2core.distributed.world.World`. ``host``: the group for what lies in host memory; ``cards``: all others."""
+
+    def __init__(self, device: torch.device, host: dist.ProcessGroup, cards: CardGroups, watch: Watch):
         self.rank, self.size = dist.get_rank(), dist.get_world_size()
         self.local_size = int(os.environ["LOCAL_WORLD_SIZE"])
-        self.device, self.watch, self._host = device, watch, host
+        self.device, self.watch, self._host, self._cards = device, watch, host, cards
 
     @contextmanager
-    def _together(self) -> Iterator[None]:
+    def together(self, *groups: dist.ProcessGroup) -> Iterator[None]:
+        if groups and self.device.type == "cuda":
+            self._cards.add(*groups)
+            self.watch.hurry(True)
         try:
             yield
         except PeerLost:
-            self._give_up()
+            self._cards.abort()
             raise
         except torch.OutOfMemoryError:
             raise
         except (RuntimeError, OSError) as error:
-            self._give_up()
+            self._cards.abort()
             raise PeerLost(self.watch.find_cause(str(error).splitlines()[0])) from error
 
-    def _give_up(self) -> None:
-        if self.device.type == "cuda":
-            # A sum that will never be there holds up the card, and the state has to be read from it.
-            dist.group.WORLD.abort()
-
     def gather(self, value: T) -> list[T]:
+        # The first process may come late, from writing a checkpoint; here a death shows at once.
+        self.watch.hurry(False)
         found: list[T] = [value] * self.size
-        with self._together():
+        with self.together():
             dist.all_gather_object(found, value, group=self._host)
         return found
 
     def sum_(self, tensor: Tensor) -> None:
-        with self._together():
+        with self.together():
             dist.all_reduce(tensor, group=self._host if tensor.device.type == "cpu" else None)
             self._wait(tensor.device)
 
     def reducer(self, values: Tensor, gradients: Tensor) -> Callable[[], None]:
-        with self._together():
+        with self.together():
             reducer = AdapterReducer(values, gradients)
 
         def reduce() -> None:
-            with self._together():
+            with self.together():
                 reducer()
                 self._wait(gradients.device)
 
@@ -97,10 +118,12 @@ class TorchWorld:
             return
         done = torch.cuda.Event()
         done.record()
-        while not done.query():
-            if self.watch.cause is not None:
-                raise PeerLost(self.watch.cause)
+        self.watch.hurry(True)
+        while not done.query() and self.watch.cause is None:
             time.sleep(_POLL)
+        # Also when it is done: sums that are ended from outside look finished.
+        if self.watch.cause is not None:
+            raise PeerLost(self.watch.cause)
 
 
 @contextmanager
@@ -115,9 +138,12 @@ def joined(device: torch.device) -> Iterator[TorchWorld]:
     cards = device.type == "cuda"
     dist.init_process_group("nccl" if cards else "gloo", timeout=_LONGEST, device_id=device if cards else None)
     host = dist.new_group(backend="gloo", timeout=_LONGEST) if cards else dist.group.WORLD
-    watch = Watch(connect(os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])), dist.get_rank(), dist.get_world_size())
+    groups = CardGroups()
+    if cards:
+        groups.add(dist.group.WORLD)
+    watch = Watch(connect(os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])), dist.get_rank(), dist.get_world_size(), groups.abort)
     try:
-        yield TorchWorld(device, host, watch)
+        yield TorchWorld(device, host, groups, watch)
     except (PeerLost, Interrupted):
         raise
     except BaseException as error:

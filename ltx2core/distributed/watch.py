@@ -10,23 +10,31 @@ import os
 import socket
 import threading
 import time
+from collections.abc import Callable
 from datetime import timedelta
 
 import torch.distributed as dist
 
 INTERVAL = 0.5  # seconds between two beats
-# Seconds of silence before a process counts as dead: long, since one that loads a model may beat late; and short where
-# something has failed already and only the culprit's name is missing.
-PATIENCE, SHORT_PATIENCE = 60.0, 3.0
+# Seconds of silence before a process counts as dead: long, since one that loads a model may beat late; shorter while cards
+# wait for each other, since torchrun leaves the survivors 30 seconds to save; and short where something has failed already
+# and only the culprit's name is missing.
+PATIENCE, WAITING_PATIENCE, SHORT_PATIENCE = 60.0, 12.0, 3.0
 _CAUSE = "ltx2/cause"
 _FAILED = (RuntimeError, OSError)  # of the store, when its process is gone
 
 
 class Watch:
-    """A thread for one process of a run. ``store``: its own connection, used by no other thread."""
+    """A thread for one process of a run.
 
-    def __init__(self, store: dist.Store, rank: int, size: int):
+    Args:
+        store: its own connection, used by nothing else.
+        lost: called once, on this thread or in ``find_cause``, when another process is gone.
+    """
+
+    def __init__(self, store: dist.Store, rank: int, size: int, lost: Callable[[], None] = lambda: None):
         self._store, self.rank, self.size = store, rank, size
+        self._lost, self._patience = lost, PATIENCE
         self._lock, self._end = threading.Lock(), threading.Event()
         self._cause: str | None = None
         self._next, self._seen, self._heard = (rank + 1) % size, -1, time.monotonic()
@@ -36,7 +44,11 @@ class Watch:
 
     def _run(self) -> None:
         while not self._end.wait(INTERVAL):
-            self._look(PATIENCE)
+            self._look(self._patience)
+
+    def hurry(self, on: bool) -> None:
+        """Whether this process can go on only when the others do their part, of which none is long about it."""
+        self._patience = WAITING_PATIENCE if on else PATIENCE
 
     def _look(self, patience: float) -> None:
         with self._lock:
@@ -48,6 +60,9 @@ class Watch:
                     self._say(f"The process of {self._name(self._next)} died.")
             except _FAILED:
                 self._cause = self._cause or "The process that led the run, or its machine, died."
+            if self._cause is not None:
+                self._lost, lost = lambda: None, self._lost
+                lost()
 
     def _silent(self, rank: int, patience: float) -> bool:
         if self._store.check([f"ltx2/done/{rank}"]):

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from typing import Protocol, TypeVar
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from torch import Tensor
 
 from ..errors import LTX2Error
 from ..protocols import Interrupted, StopSignal
+
+if TYPE_CHECKING:
+    from torch.distributed import ProcessGroup
 
 T = TypeVar("T")
 
@@ -33,6 +36,10 @@ class World(Protocol):
         """
         ...
 
+    def together(self, *groups: ProcessGroup) -> AbstractContextManager[None]:
+        """Around what torch does with all processes by itself, in ``groups`` of its own: an error there is a PeerLost."""
+        ...
+
     def sum_(self, tensor: Tensor) -> None:
         """Replace ``tensor`` by its sum over the processes."""
         ...
@@ -49,6 +56,9 @@ class Alone:
 
     def gather(self, value: T) -> list[T]:
         return [value]
+
+    def together(self, *groups: ProcessGroup) -> AbstractContextManager[None]:
+        return nullcontext()
 
     def sum_(self, tensor: Tensor) -> None:
         return

@@ -10,6 +10,7 @@ import torch.distributed as dist
 from ltx2core.cache.dataset import Sample
 from ltx2core.checkpoint.combined import open_checkpoint
 from ltx2core.distributed.fsdp import ShardedStore, sharded_engine
+from ltx2core.distributed.world import Alone
 from ltx2core.memory.engine import FastEngine, MemorySettings, make_store
 from ltx2core.models.build import load_transformer
 from ltx2core.train.batch import prepare
@@ -21,7 +22,7 @@ from ltx2core.train.targets import choose
 CPU = torch.device("cpu")
 
 
-class World:
+class World(Alone):
     rank, size, local_size = 0, 2, 2
 
 
@@ -56,7 +57,7 @@ def main(file, out):
     model = load_transformer(open_checkpoint(file), dtype=torch.float32)
     whole = sum(p.nbytes for p in model.transformer_blocks.parameters())
     mesh = dist.device_mesh.init_device_mesh("cpu", (2,))
-    store = make_store(model.transformer_blocks, MemorySettings(), CPU, lambda blocks: ShardedStore(blocks, mesh))
+    store = make_store(model.transformer_blocks, MemorySettings(), CPU, lambda blocks: ShardedStore(blocks, mesh, World()))
     found["share"] = store.local_bytes() / whole
     Path(f"{out}.{rank}").write_text(json.dumps(found), encoding="utf-8")
     dist.barrier()

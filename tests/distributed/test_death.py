@@ -35,10 +35,11 @@ def steps(events):
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="a kill that nobody can catch is POSIX's")
-@pytest.mark.parametrize("victim", [1, 0])
-def test_the_others_save_and_name_it(folder, write_run, start, run_on, victim):
-    output = f"killed{victim}"
-    run, events = write_run(output, {"steps": 5000, "checkpoint_every": 0, "validation_clips": 0, "schedule": "constant"}), folder / f"{output}.jsonl"
+@pytest.mark.parametrize(("victim", "kind"), [(1, "ddp"), (0, "ddp"), (1, "fsdp2")])
+def test_the_others_save_and_name_it(folder, write_run, start, run_on, victim, kind):
+    output = f"killed_{kind}_{victim}"
+    train = {"steps": 5000, "checkpoint_every": 0, "validation_clips": 0, "schedule": "constant"}
+    run, events = write_run(output, train, distributed=kind), folder / f"{output}.jsonl"
     process = start(2, "train", run, "--events", events)
     wait_for(lambda: steps(events) >= 3, process)
     os.kill(members(events)[victim], signal.SIGKILL)
@@ -50,9 +51,9 @@ def test_the_others_save_and_name_it(folder, write_run, start, run_on, victim):
     assert reached >= 3
     error = next(e["text"] for e in lines(events) if e.get("level") == "error")
     assert f"rank {victim} of 2" in error and "died" in error and f"state of step {reached} is saved" in error
-    if victim:
+    if kind == "fsdp2":
         # With one process and no word of the global batch it goes on with that of the run.
-        _, rows = run_on(1, output, {"steps": reached + 2, "global_batch": 0, "batch_size": 2, "validation_clips": 0})
+        _, rows = run_on(1, output, {"steps": reached + 2, "global_batch": 0, "batch_size": 2, "validation_clips": 0}, distributed=kind)
         assert any(f"goes on at step {reached}" in r.get("text", "") for r in rows)
         assert load_state(folder / output / "runs" / "mine" / f"state-{reached + 2:08d}.safetensors").facts["settings"]["train"]["global_batch"] == 4
 
