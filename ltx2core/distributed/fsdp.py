@@ -31,6 +31,7 @@ def check_shardable(run: RunConfig, memory: MemorySettings | None) -> None:
     train = run.train
     reasons = (
         (memory is not None and memory.streamed > 0, "keeps the blocks' parts on the cards and streaming keeps them in host memory", "choose one of the two"),
+        (not train.gradient_checkpointing or (memory is not None and memory.kept > 0), "recomputes every block, since kept activations hold on to gathered weights", "leave gradient_checkpointing on and kept at 0"),
         (run.lora.kind == "dora", "leaves no card with the whole weights that a DoRA reads", "choose kind lora, or distributed ddp"),
         (train.rollout.max_step_offset > 0 or train.reflexflow is not None, "runs all processes in step, and scheduled sampling gives them unequal work", "choose distributed ddp"),
         (train.audio_only, "shards whole blocks, of which sound alone uses a part", "choose distributed ddp: sound alone needs little memory"),
@@ -116,11 +117,11 @@ class ShardedEngine(FastEngine):
 
 
 def sharded_engine(world: World, memory: MemorySettings) -> EngineFactory:
-    """Blocks are always recomputed: kept activations would hold on to gathered weights."""
+    """Steps are not captured: a graph would hold on to the gathered weights."""
 
     def make(model: nn.Module, objective: Objective, device: torch.device, checkpointing: bool) -> ShardedEngine:
         mesh = base_mesh(device, world)
-        settings = replace(memory, streamed=0, kept=0, captured=False, compiled=memory.compiled and device.type == "cuda" and has_triton())
+        settings = replace(memory, captured=False, compiled=memory.compiled and device.type == "cuda" and has_triton())
         return ShardedEngine(model, objective, device, settings, lambda blocks: ShardedStore(blocks, mesh, world))
 
     return make

@@ -23,7 +23,7 @@ KINDS = ("auto", "ddp", "fsdp2")
 
 @dataclass(frozen=True)
 class Placed:
-    """sharded: by FSDP2; otherwise ``plan`` is that of each card, None on processors. why: a sentence for the person, or ""."""
+    """sharded: by FSDP2. plan: of each card, None on processors. why: a sentence for the person, or ""."""
 
     sharded: bool
     plan: Plan | None = None
@@ -37,27 +37,28 @@ def check_kind(name: str) -> str:
     return name
 
 
-def choose_kind(name: str, world: World, run: RunConfig, memory: MemorySettings | None, make_plan: Callable[[], Plan | None]) -> Placed:
-    """The same on all processes, of which each makes the same plan.
+def choose_kind(name: str, world: World, run: RunConfig, memory: MemorySettings | None, make_plan: Callable[[bool], Plan | None]) -> Placed:
+    """The same on all processes, of which each makes the same plan, given whether the base is sharded.
 
     Raises:
         LTX2Error: ``fsdp2`` was asked for what it cannot do, or nothing fits either way.
     """
     check_kind(name)
     if world.size == 1:
-        return Placed(False, make_plan())
+        return Placed(False, make_plan(False))
     from .fsdp import check_shardable  # it is built on the memory engine, which asks here
 
     if name == "fsdp2":
         check_shardable(run, memory)
-        return Placed(True, why=f"The base is sharded over {world.local_size} cards a machine (FSDP2).")
+        return Placed(True, make_plan(True), f"The base is sharded over {world.local_size} cards a machine (FSDP2).")
     try:
-        return Placed(False, make_plan())
+        return Placed(False, make_plan(False))
     except LTX2Error as full:
         if name == "ddp":
             raise
         try:
             check_shardable(run, memory)
+            plan = make_plan(True)
         except LTX2Error as refused:
             raise LTX2Error(f"{full} Sharding it over the cards is no way out either: {refused}") from refused
-        return Placed(True, why=f"The base does not fit one card, so it is sharded over {world.local_size} a machine (FSDP2).")
+        return Placed(True, plan, f"The base does not fit one card, so it is sharded over {world.local_size} a machine (FSDP2).")

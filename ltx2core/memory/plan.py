@@ -5,6 +5,7 @@ The constants were fitted to the peaks that ``benchmarks/train_step.py`` reserve
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -46,6 +47,9 @@ _CANDIDATES = (
     MemorySettings("int8", streamed=48, slots=2, hosted="inputs"),
     MemorySettings("int8", streamed=48, slots=2),
 )
+# The same where the blocks are shared out over cards. Their inputs wait in host memory: that is what sharding is for.
+_SHARDED = (MemorySettings(hosted="inputs", captured=False), MemorySettings("int8", hosted="inputs", captured=False))
+_GATHERED = 2  # blocks that are whole on a card then: the one that runs, and the next on its way
 
 
 @dataclass(frozen=True)
@@ -81,7 +85,10 @@ class Load:
 
 @dataclass(frozen=True)
 class Plan:
-    """Predicted peak bytes on the device by part, and what lies in host memory. optimizer: the adapter's too. trained: values."""
+    """Predicted peak bytes on the device by part, and what lies in host memory. optimizer: the adapter's too. trained: values.
+
+    cards: that share the blocks out; 1 has them whole.
+    """
 
     settings: MemorySettings
     weights: int
@@ -89,6 +96,7 @@ class Plan:
     activations: int
     host: int
     trained: int = 0
+    cards: int = 1
 
     @property
     def adapter(self) -> int:
@@ -105,7 +113,8 @@ class Plan:
 
     def __str__(self) -> str:
         s = self.settings
-        where = f"{s.precision}, {s.streamed} blocks streamed" if s.streamed else f"{s.precision} on the card"
+        there = f"shared out over {self.cards} cards" if self.cards > 1 else "on the card"
+        where = f"{s.precision}, {s.streamed} blocks streamed" if s.streamed else f"{s.precision} {there}"
         waiting = {"": "", "inputs": ", the blocks' inputs in host memory", "results": ", activations in host memory"}[s.hosted]
         host = f", {self.host / GIB:.1f} GiB of host memory" if self.host else ""
         return (
@@ -114,16 +123,17 @@ class Plan:
         )
 
 
-def predict(size: BaseSize, load: Load, settings: MemorySettings) -> Plan:
-    """Peak bytes of a training step."""
+def predict(size: BaseSize, load: Load, settings: MemorySettings, cards: int = 1) -> Plan:
+    """Peak bytes of a training step, on each of ``cards`` that share the blocks out."""
     block = size.block_bytes(settings.precision)
     streamed, kept = min(settings.streamed, size.blocks), min(settings.kept, size.blocks)
-    weights = size.rest + (size.blocks - streamed) * block + min(settings.slots, streamed) * block
+    gathered = _GATHERED * block if cards > 1 else 0
+    weights = size.rest + (size.blocks - streamed) * block // cards + gathered + min(settings.slots, streamed) * block
     if settings.precision != "bf16":
         form = "resident" if not streamed else "streamed, captured" if settings.captured else "streamed"
         weights += round(size.quantisable * _FORMED[form])
     elif not streamed:
-        weights += round(_STRIPS * 2 * load.trained)
+        weights += round(_STRIPS * 2 * load.trained / cards)
     scale, again = size.blocks / 48, size.blocks - kept
     activations = _FIXED + load.tokens * _WORK_PER_TOKEN + kept * (load.tokens * _KEPT_PER_TOKEN + load.samples * _KEPT_PER_SAMPLE)
     if not settings.hosted:
@@ -131,7 +141,7 @@ def predict(size: BaseSize, load: Load, settings: MemorySettings) -> Plan:
     elif settings.hosted == "results":
         activations += load.tokens * _RESULTS_PER_TOKEN + _RESULTS_FIXED
     host = streamed * block + again * load.tokens * _HOST_PER_TOKEN[settings.hosted]
-    return Plan(settings, weights, load.trained * OPTIMIZER_BYTES[load.optimizer], round(activations), host, load.trained)
+    return Plan(settings, weights, load.trained * OPTIMIZER_BYTES[load.optimizer], round(activations), host, load.trained, cards)
 
 
 def choose(size: BaseSize, load: Load, device_bytes: int, host_bytes: int) -> Plan:
@@ -140,13 +150,22 @@ def choose(size: BaseSize, load: Load, device_bytes: int, host_bytes: int) -> Pl
     Raises:
         LTX2Error: none fits; says what the smallest needs and what to try, in order.
     """
-    plans = [predict(size, load, settings) for settings in _CANDIDATES]
+    return _first([predict(size, load, settings) for settings in _CANDIDATES], device_bytes, host_bytes)
+
+
+def choose_sharded(size: BaseSize, load: Load, cards: int, device_bytes: int, host_bytes: int) -> Plan:
+    """As ``choose``, with the blocks shared out over ``cards``."""
+    return _first([predict(size, load, settings, cards) for settings in _SHARDED], device_bytes, host_bytes)
+
+
+def _first(plans: Sequence[Plan], device_bytes: int, host_bytes: int) -> Plan:
     for plan in plans:
         if plan.total <= device_bytes and plan.host <= host_bytes:
             return plan
     least = min(plans, key=lambda p: p.total)
+    shared = f" each of the {least.cards} cards" if least.cards > 1 else " the card"
     raise LTX2Error(
-        f"This run needs at least {least.total / GIB:.1f} GiB on the card and {least.host / GIB:.1f} GiB of host memory; {device_bytes / GIB:.1f} and "
+        f"This run needs at least {least.total / GIB:.1f} GiB on{shared} and {least.host / GIB:.1f} GiB of host memory; {device_bytes / GIB:.1f} and "
         f"{host_bytes / GIB:.1f} are free. Try, in this order: a smaller resolution, 49 or 33 frames, a smaller rank, the optimizer adamw_bf16."
     )
 

@@ -25,7 +25,7 @@ from ..train.reference import References
 from ..train.settings import RunConfig
 from ..train.targets import choose as choose_targets
 from .engine import FastEngine, MemorySettings, fast_engine
-from .plan import BaseSize, Load, Plan, choose, free_device_bytes, free_host_bytes, predict
+from .plan import BaseSize, Load, Plan, choose, choose_sharded, free_device_bytes, free_host_bytes, predict
 from .residency import WithoutBlocks
 
 
@@ -41,8 +41,12 @@ def load_of(run: RunConfig, model, sizes: Sequence[tuple[int, int, int, float]],
     return Load(tokens * run.train.batch_size, run.train.batch_size, trained, run.train.optimizer if run.train.optimizer == "adamw_bf16" else "adamw")
 
 
-def make_plan(run: RunConfig, model, cache: DatasetCache, memory: MemorySettings | None, residency: Residency, world: World = ALONE) -> Plan | None:
+def make_plan(run: RunConfig, model, cache: DatasetCache, memory: MemorySettings | None, residency: Residency, world: World = ALONE,
+              sharded: bool = False) -> Plan | None:  # fmt: skip
     """The plan of a run on a card, the same for all processes of ``world``; None on a processor, where all is resident and plain.
+
+    Args:
+        sharded: each card of a machine has its part of the blocks.
 
     Raises:
         LTX2Error: nothing fits, or streaming was asked for without a card.
@@ -52,12 +56,14 @@ def make_plan(run: RunConfig, model, cache: DatasetCache, memory: MemorySettings
             raise LTX2Error("Streaming needs a graphics card; choose 0 streamed blocks on this machine.")
         return None
     size, load = BaseSize.of(model), load_of(run, model, [(c.frames, c.height, c.width, c.frame_rate) for c in cache.clips], cache.has_audio)
+    cards = world.local_size if sharded else 1
     if memory is not None:
-        return predict(size, load, memory)
+        return predict(size, load, memory, cards)
     # Summing the gradients takes a second copy of them, and buffers of NCCL's own.
     beside = 2 * load.trained + _NCCL_BYTES if world.size > 1 else 0
     free = world.gather((free_device_bytes(residency.device) - beside, free_host_bytes() // world.local_size))
-    return choose(size, load, *(min(column) for column in zip(*free, strict=True)))
+    least = [min(column) for column in zip(*free, strict=True)]
+    return choose_sharded(size, load, cards, *least) if sharded else choose(size, load, *least)
 
 
 def train_lora(
@@ -116,16 +122,21 @@ def _train_planned(models: Models, run: RunConfig, cache: DatasetCache, memory: 
                    distributed: str) -> TrainResult:  # fmt: skip
     """One part of the run, with the base placed anew."""
     model, world = models.component("transformer"), common["world"]
-    placed = choose_kind(distributed, world, run, memory, lambda: None if run.train.audio_only else make_plan(run, model, cache, memory, residency, world))
+
+    def plan_of(sharded: bool) -> Plan | None:
+        return None if run.train.audio_only else make_plan(run, model, cache, memory, residency, world, sharded)
+
+    placed = choose_kind(distributed, world, run, memory, plan_of)
     if placed.why:
         reporter.message(placed.why)
+    plan = placed.plan
+    if plan is not None:
+        reporter.memory(plan.told(free_device_bytes(residency.device)))
     if placed.sharded:
         # On a processor with the arithmetic of the plain step, as without sharding.
-        return _sharded(models, run, model, cache, residency, common, memory or MemorySettings(fused=residency.device.type == "cuda"))
-    plan = placed.plan
+        return _sharded(models, run, model, cache, residency, common, plan.settings if plan else memory or MemorySettings(fused=False))
     if plan is None:
         return _resident(run, model, cache, residency, common)
-    reporter.memory(plan.told(free_device_bytes(residency.device)))
     settings = plan.settings
     if run.lora.kind == "dora" and (settings.precision != "bf16" or settings.streamed):
         raise LTX2Error("A DoRA needs the base weights as they are, and here they would be quantised or streamed; choose kind lora, or bf16 without streaming.")

@@ -50,7 +50,7 @@ def main(file, out):
     rank, found = dist.get_rank(), {}
     for precision in ("bf16", "int8", "fp8"):
         for fused in (True, False):
-            settings = MemorySettings(precision, compiled=False, captured=False, fused=fused)
+            settings = MemorySettings(precision, compiled=False, captured=False, fused=fused, hosted="inputs" if fused else "")
             (ours, gradients), (expected, theirs) = (step(file, settings, sharded, rank) for sharded in (True, False))
             worst = max(((gradients[n] - theirs[n]).norm() / theirs[n].norm().clamp(min=1e-12)).item() for n in theirs)
             found[f"{precision} {fused}"] = {"loss": (ours - expected).abs().max().item(), "gradients": worst, "moved": max(t.norm().item() for t in gradients.values())}

@@ -41,6 +41,8 @@ def test_each_process_keeps_half(found):
     ("run", "memory", "said"),
     [
         (RunConfig(), MemorySettings(streamed=4), "choose one of the two"),
+        (RunConfig(), MemorySettings(kept=4), "kept at 0"),
+        (RunConfig(train=TrainSettings(gradient_checkpointing=False)), None, "leave gradient_checkpointing on"),
         (RunConfig(LoRASettings(kind="dora")), None, "choose kind lora"),
         (RunConfig(train=TrainSettings(rollout=RolloutSettings(max_step_offset=2))), None, "choose distributed ddp"),
         (RunConfig(train=TrainSettings(audio_only=True)), None, "sound alone needs little memory"),
@@ -55,20 +57,33 @@ class Several:
     rank, size, local_size = 0, 2, 2
 
 
-def no_room():
-    raise LTX2Error("This run needs more.")
+def fits(sharded):
+    return None
+
+
+def fits_sharded_alone(sharded):
+    if not sharded:
+        raise LTX2Error("This run needs more.")
+
+
+def fits_nowhere(sharded):
+    raise LTX2Error(f"This run needs more{' of each card' if sharded else ''}.")
 
 
 def test_auto_shards_only_what_does_not_fit():
-    assert not choose_kind("auto", Several(), RunConfig(), None, lambda: None).sharded
-    assert choose_kind("auto", Several(), RunConfig(), None, no_room).sharded
-    assert choose_kind("fsdp2", Several(), RunConfig(), None, no_room).sharded
+    assert not choose_kind("auto", Several(), RunConfig(), None, fits).sharded
+    assert choose_kind("auto", Several(), RunConfig(), None, fits_sharded_alone).sharded
+    assert choose_kind("fsdp2", Several(), RunConfig(), None, fits_sharded_alone).sharded
     with pytest.raises(LTX2Error, match="needs more"):
-        choose_kind("ddp", Several(), RunConfig(), None, no_room)
+        choose_kind("ddp", Several(), RunConfig(), None, fits_sharded_alone)
     with pytest.raises(LTX2Error, match="needs more.*no way out either.*DoRA"):
-        choose_kind("auto", Several(), RunConfig(LoRASettings(kind="dora")), None, no_room)
+        choose_kind("auto", Several(), RunConfig(LoRASettings(kind="dora")), None, fits_sharded_alone)
+    with pytest.raises(LTX2Error, match="needs more.*no way out either.*of each card"):
+        choose_kind("auto", Several(), RunConfig(), None, fits_nowhere)
+    with pytest.raises(LTX2Error, match="of each card"):
+        choose_kind("fsdp2", Several(), RunConfig(), None, fits_nowhere)
     # One process has nobody to share with.
-    assert not choose_kind("fsdp2", ALONE, RunConfig(), None, lambda: None).sharded
+    assert not choose_kind("fsdp2", ALONE, RunConfig(), None, fits).sharded
 
 
 def test_unknown_kind():

@@ -11,7 +11,7 @@ from ltx2core.checkpoint.config import transformer_arguments
 from ltx2core.errors import LTX2Error
 from ltx2core.geometry import audio_latent_length, video_tokens
 from ltx2core.memory.engine import MemorySettings
-from ltx2core.memory.plan import GIB, BaseSize, Load, choose, predict
+from ltx2core.memory.plan import GIB, BaseSize, Load, choose, choose_sharded, predict
 
 RESULTS = Path(__file__).resolve().parents[2] / "benchmarks" / "results" / "train_step_h200.json"
 SETTINGS = {
@@ -55,3 +55,23 @@ def test_nothing_fits_is_said_with_what_to_do(size):
         choose(size, load("2x17x480x832"), 3 * GIB, 100 * GIB)
     with pytest.raises(LTX2Error, match="of host memory"):
         choose(size, load("2x17x480x832"), 11 * GIB, 4 * GIB)
+
+
+def test_shared_out_over_cards(size):
+    """The blocks' bytes written out; all else as on one card."""
+    long, alone = load("1x121x512x768"), MemorySettings(hosted="inputs", captured=False)
+    one = predict(size, long, alone)
+    for cards in (2, 4, 8):
+        plan = predict(size, long, alone, cards)
+        strips = 1.35 * 2 * long.trained
+        assert one.weights - plan.weights == pytest.approx((size.blocks * size.block + strips) * (1 - 1 / cards) - 2 * size.block, abs=2)
+        assert (plan.optimizer, plan.activations, plan.host) == (one.optimizer, one.activations, one.host)
+    assert predict(size, long, alone, 2).total < 0.6 * predict(size, long, MemorySettings()).total
+
+
+def test_the_first_sharded_form_that_fits(size):
+    for gib, precision in ((30, "bf16"), (20, "int8")):
+        plan = choose_sharded(size, load("2x17x480x832"), 2, gib * GIB, 100 * GIB)
+        assert (plan.settings.precision, plan.cards) == (precision, 2) and "shared out over 2 cards" in str(plan)
+    with pytest.raises(LTX2Error, match="GiB on each of the 2 cards"):
+        choose_sharded(size, load("2x17x480x832"), 2, 8 * GIB, 100 * GIB)
