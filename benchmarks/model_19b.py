@@ -22,20 +22,26 @@ TRANSFORMER_19B = {
     "use_middle_indices_grid": True, "causal_temporal_positioning": True,
 }  # fmt: skip
 
+# A model of the same build that any machine runs, to rehearse a benchmark.
+SMALL = {
+    **TRANSFORMER_19B, "num_layers": 4, "num_attention_heads": 4, "attention_head_dim": 32, "cross_attention_dim": 128,
+    "audio_num_attention_heads": 4, "audio_attention_head_dim": 16, "audio_cross_attention_dim": 64,
+}  # fmt: skip
+
 # batch, frames, height, width
 SHAPES = {"2x17x480x832": (2, 17, 480, 832), "1x57x512x768": (1, 57, 512, 768), "1x121x512x768": (1, 121, 512, 768)}
 # Of one forward pass, in 10^12, and the matrix product of the machine that the goals were set on.
 FORWARD_TFLOP = {"2x17x480x832": 74.2, "1x57x512x768": 95.3, "1x121x512x768": 201.6}
 
 
-def build(device: torch.device, layers: int = 48, dtype: torch.dtype = torch.bfloat16) -> nn.Module:
+def build(device: torch.device, layers: int = 48, dtype: torch.dtype = torch.bfloat16, config: dict = TRANSFORMER_19B) -> nn.Module:  # noqa: B006
     """Random weights that keep activations near one; norms at one."""
     from diffusers import LTX2VideoTransformer3DModel
 
     from ltx2core.checkpoint.config import transformer_arguments
 
     with torch.device("meta"):
-        model = LTX2VideoTransformer3DModel(**transformer_arguments({"transformer": {**TRANSFORMER_19B, "num_layers": layers}}))
+        model = LTX2VideoTransformer3DModel(**transformer_arguments({"transformer": {**config, "num_layers": layers}}))
     model = model.to(dtype).to_empty(device=device)
     with torch.no_grad():
         for name, parameter in model.named_parameters():

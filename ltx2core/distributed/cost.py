@@ -123,11 +123,6 @@ def fsdp_seconds(compute: float, base_bytes: int, gradient_bytes: int, cluster: 
     return max(compute, gathered) + ddp_seconds(0.0, gradient_bytes, cluster, agreements)
 
 
-def fsdp_peak_bytes(one_card: int, blocks_bytes: int, blocks: int, cards: int, waiting: int = 2) -> float:
-    """Of one of ``cards``, from the peak that one card has alone: its part of the blocks, and ``waiting`` whole ones."""
-    return one_card - blocks_bytes * (1 - 1 / cards) + waiting * blocks_bytes / blocks
-
-
 def efficiency(alone: float, together: float) -> float:
     """Of linear scaling, every card having as much to do as one alone."""
     return alone / together

@@ -247,7 +247,8 @@ class _Graph:
         torch.cuda.current_stream().wait_stream(side)
         self._graph = torch.cuda.CUDAGraph()
         torch.cuda.empty_cache()  # what warming up took is taken again from the pool
-        with torch.cuda.graph(self._graph, pool=pool):
+        # Only this thread may do nothing that a graph cannot hold: meanwhile others page-lock the next clips, and ask NCCL's events.
+        with torch.cuda.graph(self._graph, pool=pool, capture_error_mode="thread_local"):
             self._losses = step(self._inputs)
         # Warming up added to the gradients; capturing only recorded.
         with torch.no_grad():
