@@ -6,6 +6,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from benchmarks.compare import worst_relative_error
 from ltx2core.train.state import load_state
 
 
@@ -20,9 +21,8 @@ def state(folder, output, step=4):
 
 
 def relative(ours, theirs):
-    """|a - b| / |b| of every tensor, the largest."""
     assert ours.keys() == theirs.keys()
-    return max(((ours[k].double() - theirs[k].double()).norm() / theirs[k].double().norm().clamp(min=1e-12)).item() for k in theirs)
+    return worst_relative_error(ours, theirs)
 
 
 def validation(events):

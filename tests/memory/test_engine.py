@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from benchmarks.compare import worst_relative_error
 from ltx2core.checkpoint.combined import open_checkpoint
 from ltx2core.cache.dataset import Sample
 from ltx2core.memory.engine import FastEngine, MemorySettings
@@ -38,10 +39,6 @@ def losses_and_gradients(engine, lora, inputs):
     return losses, {n: p.grad.clone() for n, p in lora.parameters.items()}
 
 
-def relative(a, b):
-    return max(((a[n] - b[n]).norm() / b[n].norm().clamp(min=1e-12)).item() for n in b)
-
-
 @pytest.mark.parametrize("form", ["fused", "inputs", "results", "compiled"])
 @pytest.mark.parametrize("kept", [0, 1, 2])
 @pytest.mark.parametrize("case", ["audio_video", "silent", "first_frame"])
@@ -57,7 +54,7 @@ def test_equals_the_plain_step(file, kept, case, form):
         engine = FastEngine(model, Objective.of(train), CPU, MemorySettings(kept=kept, compiled=False, fused=form != "compiled", hosted=form if form in ("inputs", "results") else ""))
         ours, gradients = losses_and_gradients(engine, lora, inputs)
         assert abs(ours.total - plain.total) <= 1e-5 * plain.total
-        assert relative(gradients, expected) <= 1e-5
+        assert worst_relative_error(gradients, expected) <= 1e-5
         assert torch.allclose(engine.evaluate(inputs).total, plain.total, rtol=1e-5)
 
 
@@ -81,7 +78,7 @@ def test_quantised_step_equals_the_plain_step_on_the_rounded_weights(file, kind)
             results.append(losses_and_gradients(make(m), lora, inputs))
     (plain, expected), (ours, gradients) = results
     assert abs(ours.total - plain.total) <= 1e-5 * plain.total
-    assert relative(gradients, expected) <= 1e-5
+    assert worst_relative_error(gradients, expected) <= 1e-5
 
 
 def test_rounding_error_is_at_most_half_a_step():

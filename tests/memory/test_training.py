@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from benchmarks.compare import relative_error
 from ltx2core.cache.dataset import CachedClip, DatasetCache, Sample
 from ltx2core.cache.store import Store
 from ltx2core.checkpoint.combined import open_checkpoint
@@ -59,8 +60,9 @@ def test_fast_run_equals_plain_run(models, cache, services, tmp_path):
     for ours, theirs in zip(fast.history.steps, plain.history.steps, strict=True):
         assert abs(ours.loss - theirs.loss) <= 1e-5 * theirs.loss
     for name, (down, up) in plain.adapter.layers.items():
-        torch.testing.assert_close(fast.adapter.layers[name][0], down, rtol=1e-4, atol=1e-6)
-        torch.testing.assert_close(fast.adapter.layers[name][1], up, rtol=1e-3, atol=1e-5)
+        assert relative_error(fast.adapter.layers[name][0], down) <= 1e-5
+        # Adam divides a gradient by its own size, which magnifies rounding where it is nearly 0.
+        assert relative_error(fast.adapter.layers[name][1], up) <= 1e-4
 
 
 def test_blocks_are_left_to_the_engine(models, cache, services, tmp_path):
@@ -146,4 +148,4 @@ def test_blocks_can_be_called_plainly_while_they_lie_elsewhere(models, settings)
             found = denoise(model, inputs.video.modality(), inputs.audio.modality(), runner=run_block)
         assert model.transformer_blocks is own
         for ours, theirs in zip(found, expected, strict=True):
-            torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-6)
+            assert relative_error(ours, theirs) <= 1e-5
