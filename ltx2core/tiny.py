@@ -22,7 +22,11 @@ from .models.build import skeleton
 
 @dataclass(frozen=True)
 class TinySize:
-    """Widths of the tiny model. ``caption_channels`` and ``hidden_states`` must match its Gemma's width and layers + 1."""
+    """Widths of the tiny model. ``caption_channels`` and ``hidden_states`` must match its Gemma's width and layers + 1.
+
+    decoder: channels of the video decoder at the pixels' end, and the factor by which each of its three stages is wider
+    towards the latents. ComfyUI's own decoder has 128 there whatever the file says.
+    """
 
     layers: int = 2
     heads: int = 4
@@ -33,6 +37,10 @@ class TinySize:
     registers: int = 128
     vocoder_channels: int = 32
     connector_layers: int = 1
+    decoder: tuple[int, int] = (16, 2)
+
+
+NATIVE_DECODER = (128, 1)
 
 
 def tiny_config(size: TinySize = TinySize()) -> dict:
@@ -97,14 +105,14 @@ def tiny_config(size: TinySize = TinySize()) -> dict:
             ],
             "decoder_blocks": [
                 ["res_x", {"num_layers": 1}],
-                ["compress_all", {"residual": True, "multiplier": 2}],
+                ["compress_all", {"residual": True, "multiplier": size.decoder[1]}],
                 ["res_x", {"num_layers": 1}],
-                ["compress_all", {"residual": True, "multiplier": 2}],
+                ["compress_all", {"residual": True, "multiplier": size.decoder[1]}],
                 ["res_x", {"num_layers": 1}],
-                ["compress_all", {"residual": True, "multiplier": 2}],
+                ["compress_all", {"residual": True, "multiplier": size.decoder[1]}],
                 ["res_x", {"num_layers": 1}],
             ],
-            "decoder_base_channels": 16,
+            "decoder_base_channels": size.decoder[0],
             "patch_size": 4,
             "norm_layer": "pixel_norm",
             "latent_log_var": "uniform",

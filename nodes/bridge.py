@@ -5,9 +5,17 @@ from __future__ import annotations
 import torch
 from comfy_api.latest import io
 
+from ..ltx2core.checkpoint.adapter_tools import check_strength
 from ..ltx2core.errors import LTX2Error
-from .base import CATEGORY, ConditioningWire, LatentsWire, running
+from ..ltx2core.geometry import audio_latent_length, pixel_frames
+from ..ltx2core.sample.loop import Latents
+from ..ltx2core.text.features import from_side_by_side, side_by_side
+from .base import CATEGORY, AdapterWire, ConditioningWire, LatentsWire, running
 from .host.nested import join_latent, split_latent
+from .host.patched import with_adapter
+
+# Beside a prompt in hosts whose model, not their text encoder, runs the connectors.
+_UNFINISHED = "unprocessed_ltxav_embeds"
 
 
 class LTX2FromNativeLatent(io.ComfyNode):
@@ -27,15 +35,11 @@ class LTX2FromNativeLatent(io.ComfyNode):
 
     @classmethod
     def execute(cls, latent: dict, frame_rate: float) -> io.NodeOutput:
-        from ..ltx2core.sample.loop import Latents
-
         with running():
             video, audio = split_latent(latent["samples"])
             if video.ndim != 5 or video.shape[1] != 128:
                 raise LTX2Error(f"The latent has shape {tuple(video.shape)}; LTX-2 needs [batch, 128, frames, height/32, width/32].")
             if audio is None:
-                from ..ltx2core.geometry import audio_latent_length, pixel_frames
-
                 length = audio_latent_length(pixel_frames(video.shape[2]), frame_rate)
                 audio = torch.zeros(video.shape[0], 8, length, 16, device=video.device, dtype=video.dtype)
             return io.NodeOutput(Latents(video.clone(), audio.clone(), frame_rate))
@@ -75,8 +79,53 @@ class LTX2ToNativeConditioning(io.ComfyNode):
 
     @classmethod
     def execute(cls, conditioning, frame_rate: float) -> io.NodeOutput:
-        joined = torch.cat([conditioning.video, conditioning.audio], dim=-1).float().cpu()
-        return io.NodeOutput([[joined, {"frame_rate": frame_rate}]])
+        return io.NodeOutput([[side_by_side(conditioning), {"frame_rate": frame_rate}]])
 
 
-NODES = [LTX2FromNativeLatent, LTX2ToNativeLatent, LTX2ToNativeConditioning]
+class LTX2FromNativeConditioning(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="LTX2FromNativeConditioning",
+            display_name="LTX-2 From Native Conditioning",
+            category=f"{CATEGORY}/bridge",
+            description="Takes a prompt that ComfyUI's own LTX-2 text encoder encoded into this pack.",
+            inputs=[io.Conditioning.Input("conditioning", tooltip="One prompt of CLIP Text Encode with LTX-2's Gemma3; its frame rate is not used here.")],
+            outputs=[ConditioningWire.Output("conditioning", tooltip="For the sampling nodes.")],
+        )
+
+    @classmethod
+    def execute(cls, conditioning: list) -> io.NodeOutput:
+        with running():
+            if len(conditioning) != 1:
+                raise LTX2Error(f"The conditioning holds {len(conditioning)} prompts, and sampling here takes one; combine the texts before they are encoded.")
+            ((joined, options),) = conditioning
+            if options.get(_UNFINISHED):
+                raise LTX2Error("This ComfyUI hands on prompts that the model still has to finish; encode the prompt with LTX-2 Encode Prompt.")
+            return io.NodeOutput(from_side_by_side(joined))
+
+
+class LTX2AdapterToNativeModel(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="LTX2AdapterToNativeModel",
+            display_name="LTX-2 Adapter To Native Model",
+            category=f"{CATEGORY}/bridge",
+            description="Puts an adapter of this pack on the MODEL of ComfyUI's own LTX-2 loaders.",
+            inputs=[
+                io.Model.Input("model", tooltip="LTX-2, from ComfyUI's own loaders."),
+                AdapterWire.Input("adapter", tooltip="From Load Adapter or Train LoRA."),
+                io.Float.Input("strength", default=1.0, min=-10.0, max=10.0, step=0.05, tooltip="How strongly it acts, times its own strength. 0 hands the model on as it is."),
+            ],
+            outputs=[io.Model.Output("model", tooltip="For CFGGuider, KSampler and every other node of ComfyUI's own.")],
+        )  # fmt: skip
+
+    @classmethod
+    def execute(cls, model, adapter, strength: float) -> io.NodeOutput:
+        with running():
+            total = check_strength(adapter.adapter.name, adapter.strength * strength)
+            return io.NodeOutput(model if total == 0 else with_adapter(model, adapter.adapter, total))
+
+
+NODES = [LTX2FromNativeLatent, LTX2ToNativeLatent, LTX2ToNativeConditioning, LTX2FromNativeConditioning, LTX2AdapterToNativeModel]

@@ -149,4 +149,29 @@ def validation() -> Graph:
     return graph
 
 
-GRAPHS = (first_lora, text_to_video, image_to_video, sound_to_video, two_stages, reference_video, validation)
+def native_sampling() -> Graph:
+    graph = Graph(
+        "native_sampling",
+        "## ComfyUI's own sampler with your LoRA\nPrompts and LoRA come from this pack, the model and the sampler are ComfyUI's own, and the latents come back to be decoded here.\n"
+        "Every node of ComfyUI that takes MODEL, CONDITIONING or LATENT can stand between; *To Native Latent* takes latents the other way.",
+    )
+    checkpoint, gemma = _loaders(graph)
+    native = graph.add("CheckpointLoaderSimple", ckpt_name=CHECKPOINT, models=(_CHECKPOINT_MODEL,))
+    sounds = graph.add("LTXVAudioVAELoader", ckpt_name=CHECKPOINT)
+    adapter = graph.add("LTX2LoadAdapter", adapter=f"{LORA}.safetensors", title="Your LoRA")
+    model = graph.add("LTX2AdapterToNativeModel", model=native.out(), adapter=adapter.out())
+    prompts = {k: graph.add("LTX2ToNativeConditioning", conditioning=v).out() for k, v in _prompts(graph, checkpoint.out(), gemma.out()).items()}
+    frames = graph.add("PrimitiveInt", value=121, title="Frames, 8k+1")
+    video = graph.add("EmptyLTXVLatentVideo", width=768, height=512, length=frames.out())
+    sound = graph.add("LTXVEmptyLatentAudio", frames_number=frames.out(), frame_rate=25, audio_vae=sounds.out())
+    latent = graph.add("LTXVConcatAVLatent", video_latent=video.out(), audio_latent=sound.out())
+    guider = graph.add("CFGGuider", model=model.out(), **prompts, cfg=5.0)
+    sigmas = graph.add("LTXVScheduler", steps=30, latent=latent.out())
+    noise, sampler = graph.add("RandomNoise", noise_seed=0), graph.add("KSamplerSelect", sampler_name="euler")
+    sampled = graph.add("SamplerCustomAdvanced", noise=noise.out(), guider=guider.out(), sampler=sampler.out(), sigmas=sigmas.out(), latent_image=latent.out())
+    latents = graph.add("LTX2FromNativeLatent", latent=sampled.out())
+    _show(graph, checkpoint.out(), latents.out(), "native_sampling")
+    return graph
+
+
+GRAPHS = (first_lora, text_to_video, image_to_video, sound_to_video, two_stages, reference_video, validation, native_sampling)

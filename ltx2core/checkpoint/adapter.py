@@ -71,6 +71,17 @@ def _check_naming(adapter: Adapter, naming: str) -> None:
         raise LTX2Error(f"diffusers reads plain LoRAs only and {adapter.name} is a {other}; choose the naming original or kohya, or resize it to a LoRA first.")
 
 
+def adapter_tensors(adapter: Adapter, dtype: torch.dtype, naming: str = "original") -> dict[str, Tensor]:
+    """Every tensor of ``adapter`` under its key in ``naming``, on the CPU in ``dtype``, scale folded in.
+
+    Raises:
+        LTX2Error: a naming that is not known, or that cannot hold this kind of adapter.
+    """
+    _check_naming(adapter, naming)
+    state = {WRITERS[naming](m, k): t.detach().to("cpu", dtype).contiguous() for m, layer in adapter.layers.items() for k, t in layer.tensors().items()}
+    return _with_alphas(adapter, state) if naming == "kohya" else state
+
+
 def save_adapter(path: str | os.PathLike, adapter: Adapter, dtype: torch.dtype = torch.bfloat16, naming: str = "original") -> Path:
     """Write ``adapter`` atomically; ``original`` is ComfyUI's and Lightricks' naming.
 
@@ -78,10 +89,7 @@ def save_adapter(path: str | os.PathLike, adapter: Adapter, dtype: torch.dtype =
         LTX2Error: a naming that is not known, or that cannot hold this kind of adapter.
     """
     path = Path(path)
-    _check_naming(adapter, naming)
-    state = {WRITERS[naming](m, k): t.detach().to("cpu", dtype).contiguous() for m, layer in adapter.layers.items() for k, t in layer.tensors().items()}
-    if naming == "kohya":
-        state = _with_alphas(adapter, state)
+    state = adapter_tensors(adapter, dtype, naming)
     # The scale is folded in, so what another writer said about alpha no longer holds.
     metadata = {"format": "pt", **{k: v for k, v in adapter.metadata.items() if k != "lora_adapter_metadata"}}
     if adapter.family:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from ..errors import LTX2Error
 from .encoder import TextEncoder
 
 
@@ -17,6 +18,23 @@ class TextFeatures:
 
     video: Tensor
     audio: Tensor
+
+
+def side_by_side(features: TextFeatures) -> Tensor:
+    """float32 [B, S, 2 D] on the CPU, video first: how ComfyUI's conditioning holds both."""
+    return torch.cat([features.video, features.audio], dim=-1).float().cpu()
+
+
+def from_side_by_side(joined: Tensor, dtype: torch.dtype = torch.bfloat16) -> TextFeatures:
+    """The features that :func:`side_by_side` joined.
+
+    Raises:
+        LTX2Error: not [B, S, 2 D].
+    """
+    if joined.ndim != 3 or joined.shape[-1] % 2:
+        raise LTX2Error(f"The conditioning has shape {tuple(joined.shape)}, and LTX-2's is [batch, tokens, video and audio features]; encode the prompt with LTX-2's text encoder.")
+    video, audio = joined.to(dtype).chunk(2, dim=-1)
+    return TextFeatures(video.contiguous(), audio.contiguous())
 
 
 def after_connectors(connectors: nn.Module, states: Tensor, mask: Tensor, dtype: torch.dtype = torch.bfloat16) -> TextFeatures:
