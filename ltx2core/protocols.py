@@ -20,6 +20,14 @@ class Interrupted(LTX2Error):
     """A person asked to stop; whatever had been finished is saved and queueing again goes on."""
 
 
+@dataclass(frozen=True)
+class Room:
+    """Bytes of a device. free: that nothing uses now; most: that would be free if all modules of the program had left it."""
+
+    free: int
+    most: int
+
+
 class Residency(Protocol):
     """Decides what lies on the device. One program has one of these."""
 
@@ -34,6 +42,10 @@ class Residency(Protocol):
 
     def release(self, module: torch.nn.Module) -> None:
         """Take ``module`` off the device now and forget it."""
+        ...
+
+    def room(self) -> Room:
+        """What the next module and its work may take."""
         ...
 
 

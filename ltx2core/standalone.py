@@ -16,7 +16,7 @@ import torch
 from tqdm import tqdm
 
 from .errors import LTX2Error
-from .protocols import MemoryPlanned, PreviewMade, Progress
+from .protocols import MemoryPlanned, PreviewMade, Progress, Room
 
 
 def default_device() -> torch.device:
@@ -49,6 +49,18 @@ class PlainResidency:
         module.to("cpu")
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
+
+    def room(self) -> Room:
+        """Nothing is moved away to make more of it."""
+        if self.device.type == "cuda":
+            from .memory.plan import free_device_bytes
+
+            free = free_device_bytes(self.device)
+        else:
+            import psutil
+
+            free = psutil.virtual_memory().available
+        return Room(free, free)
 
 
 class ConsoleReporter:

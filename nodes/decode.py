@@ -22,7 +22,7 @@ class LTX2Decode(io.ComfyNode):
             inputs=[
                 CheckpointWire.Input("checkpoint", tooltip="The checkpoint whose VAEs and vocoder decode."),
                 LatentsWire.Input("latents", tooltip="From one of the sampling nodes."),
-                io.Combo.Input("tiled", options=list(_TILED), default="auto", tooltip="auto streams the clip through the decoder on a card, which needs a fifth of the memory and shows no seams; on adds overlapping tiles for very large pictures; off decodes all at once."),
+                io.Combo.Input("tiled", options=list(_TILED), default="auto", tooltip="auto goes by the memory that is free: on a card the clip streams through the decoder, which shows no seams and costs no more for a longer clip; only where that does not fit is the picture cut into overlapping tiles, and that is said. on always cuts tiles of 512 pixels; off decodes all at once."),
             ],
             outputs=[
                 io.Image.Output("images", tooltip="All frames; of several clips, one after another."),

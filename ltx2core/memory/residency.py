@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import torch
 from torch import nn
 
-from ..protocols import Residency
+from ..protocols import Residency, Room
 
 
 class WithoutBlocks:
@@ -39,3 +39,6 @@ class WithoutBlocks:
 
     def release(self, module: nn.Module) -> None:
         self._inner.release(module)
+
+    def room(self) -> Room:
+        return self._inner.room()

@@ -61,17 +61,18 @@ def blended(
         overlap: cells that neighbours share at least, in rows and columns.
 
     Returns:
-        What ``function`` returns for one tile when the source is not larger than that; float32 otherwise.
+        What ``function`` returns for one tile when the source is not larger than that; float32 otherwise, where its tiles lie.
     """
     height, width = source.shape[-2] // source_cell, source.shape[-1] // source_cell
     rows, columns = spans(height, size[0], overlap[0]), spans(width, size[1], overlap[1])
     if len(rows) == len(columns) == 1:
         return function(source)
-    total, weights = None, torch.zeros(height * target_cell, width * target_cell, device=source.device)
+    total = weights = None
     for (top, bottom), down in zip(rows, ramps(rows, target_cell), strict=True):
         for (left, right), across in zip(columns, ramps(columns, target_cell), strict=True):
             tile = function(source[..., top * source_cell : bottom * source_cell, left * source_cell : right * source_cell])
             if total is None:
+                weights = torch.zeros(height * target_cell, width * target_cell, device=tile.device)
                 total = torch.zeros(*tile.shape[:-2], *weights.shape, device=tile.device)
             weight = (down[:, None] * across).to(tile.device)
             where = (..., slice(top * target_cell, bottom * target_cell), slice(left * target_cell, right * target_cell))

@@ -16,6 +16,8 @@ from .vae_memory import PLAIN, VaeMemory
 _BASE = 256 * 2**20
 # The frames whose activations a streamed clip holds: eight on their way, and each layer's memory.
 _ROLL_FRAMES = 23
+# Decoded frames that become bytes together.
+FRAMES_AT_ONCE = 8
 # Elements a pixel where every convolution's padded copy is cut (patch_conv), and the pieces that lie about meanwhile.
 _PATCHED_ELEMENTS, _PATCHED_PIECES = 32, 5
 
@@ -46,6 +48,18 @@ def _working(rates: _Rates, clips: int, frames: int, height: int, width: int, dt
 def encode_working_bytes(frames: int, height: int, width: int, dtype: torch.dtype = torch.bfloat16, memory: VaeMemory = PLAIN, clips: int = 1) -> int:
     """Encoding [clips, 3, frames, height, width]; the pixels themselves are not counted."""
     return _working(_ENCODE, clips, frames, height, width, dtype, memory)
+
+
+def frames_working_bytes(frames: int, height: int, width: int, dtype: torch.dtype = torch.bfloat16, memory: VaeMemory = PLAIN) -> int:
+    """Decoding one clip to bytes on the CPU (``video.decode_frames``): the pixels leave the device as they come.
+
+    Beside the work lie the frames that are becoming bytes, as the decoder gives them and three times in float32; tiles
+    become bytes on the CPU.
+    """
+    work = _working(_DECODE, 1, frames, height, width, dtype, memory)
+    if memory.tiling is not None and max(height, width) > memory.tiling.size:
+        return work
+    return work + min(frames, FRAMES_AT_ONCE) * height * width * 3 * (dtype.itemsize + 3 * torch.float32.itemsize)
 
 
 def decode_working_bytes(frames: int, height: int, width: int, dtype: torch.dtype = torch.bfloat16, memory: VaeMemory = PLAIN, clips: int = 1) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -121,6 +121,25 @@ def _laid(pieces: Iterator[Tensor], latent_frames: int) -> Tensor:
         out[:, :, done : done + piece.shape[2]] = piece
         done += piece.shape[2]
     return out
+
+
+def decode_pieces(vae: nn.Module, latents: Tensor, memory: VaeMemory = PLAIN) -> Iterator[Tensor]:
+    """Pieces [1, 3, T, H, W], in order, of what :func:`decode_pixels` makes of one clip's latents [1, C, F', H', W'].
+
+    A streamed clip comes some frames at a time, so that it need never lie whole on the device. One that is cut into tiles
+    is put together on the CPU and comes at once.
+    """
+    if memory.tiling is not None and max(latents.shape[-2:]) > memory.tiling.cells[0]:
+
+        def decode(tile: Tensor) -> Tensor:
+            return _laid((piece.cpu() for piece in decode_pieces(vae, tile, replace(memory, tiling=None))), tile.shape[2])
+
+        yield _tiled(decode, latents, memory, 1, LTX2_COMPRESSION.space)
+    elif memory.temporal_roll:
+        yield from decode_rolling(vae.decoder, latents, piece_bytes=memory.piece_bytes if memory.patch_conv else None)
+    else:
+        with _pieces(vae.decoder, memory):
+            yield vae.decoder(latents)
 
 
 def decode_pixels(vae: nn.Module, latents: Tensor, memory: VaeMemory = PLAIN) -> Tensor:

@@ -5,14 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from ..errors import LTX2Error
 from ..geometry import pixel_frames
 from ..media.audio import Waveform, fit_length
 from ..models.audio import OUTPUT_RATE, decode_audio_latents
+from ..models.decode_plan import DecodeWay, decode_ways
 from ..models.handle import Models
-from ..models.vae_memory import PLAIN, Tiling, VaeMemory, usual_memory
-from ..models.video import decode_video_latents, decode_working_bytes
+from ..models.vae_bytes import frames_working_bytes
+from ..models.vae_memory import PLAIN, Tiling, VaeMemory
+from ..models.video import decode_frames
 from ..protocols import Progress, Reporter, Residency
 from .loop import Latents
 
@@ -26,15 +29,7 @@ class Clip:
     frame_rate: float
 
 
-def to_frames(pixels: Tensor) -> Tensor:
-    """float [3, F, H, W] in [-1, 1] -> uint8 [F, H, W, 3] on the CPU."""
-    return ((pixels.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).permute(1, 2, 3, 0).cpu()
-
-
-def _memory(tiled: bool | None, device: torch.device) -> VaeMemory:
-    if tiled is None:
-        return usual_memory(device)
-    return VaeMemory(tiling=Tiling(), temporal_roll=True) if tiled else PLAIN
+_FIXED = {True: VaeMemory(tiling=Tiling(), temporal_roll=True), False: PLAIN}
 
 
 @torch.no_grad()
@@ -42,7 +37,10 @@ def decode(latents: Latents, models: Models, *, residency: Residency, reporter: 
     """One clip a sample; its sound or its pictures are those that were given where the other was made for them.
 
     Args:
-        tiled: in tiles streamed in time, the least memory; False: all at once; None: streamed in time on a card, without seams.
+        tiled: in tiles streamed in time; False: all at once; None: as the free memory allows, see ``models.decode_plan``.
+
+    Raises:
+        LTX2Error: the memory is not enough for the smallest way either.
     """
     frames = pixel_frames(latents.video.shape[2])
     pictures = [latents.pictures] * len(latents.video) if latents.pictures is not None else _pictures(latents, models, residency, reporter, tiled)
@@ -57,12 +55,39 @@ def decode(latents: Latents, models: Models, *, residency: Residency, reporter: 
 
 def _pictures(latents: Latents, models: Models, residency: Residency, reporter: Reporter | None, tiled: bool | None) -> list[Tensor]:
     vae = models.component("video_vae")
-    memory = _memory(tiled, residency.device)
-    frames, height, width = (pixel_frames(latents.video.shape[2]), latents.video.shape[3] * 32, latents.video.shape[4] * 32)
-    pictures = []
-    with residency.use(vae, decode_working_bytes(frames, height, width, models.dtype, memory)):
-        for sample in latents.video:
-            pictures.append(to_frames(decode_video_latents(vae, sample[None].to(residency.device), memory=memory)[0]))
+    size = (pixel_frames(latents.video.shape[2]), latents.video.shape[3] * 32, latents.video.shape[4] * 32)
+    if tiled is None:
+        ways = list(decode_ways(vae, *size, models.dtype, residency.device, residency.room()))
+    else:
+        ways = [DecodeWay(_FIXED[tiled], frames_working_bytes(*size, models.dtype, _FIXED[tiled]))]
+    pictures: list[Tensor] = []
+    for way in ways:
+        if way.message and reporter is not None:
+            reporter.message(way.message, "warning")
+        with residency.use(vae, way.working):
+            if _add_pictures(pictures, latents.video, vae, way, residency, reporter):
+                return pictures
+    raise LTX2Error(_too_large(size, tiled))
+
+
+def _add_pictures(pictures: list[Tensor], video: Tensor, vae: nn.Module, way: DecodeWay, residency: Residency, reporter: Reporter | None) -> bool:
+    """Appends the samples that ``pictures`` lacks; False when the memory was not enough.
+
+    The bytes of a way are predicted, and another program may take memory meanwhile. The error is not handed on, because
+    its traceback would keep what lies on the device.
+    """
+    try:
+        for sample in video[len(pictures) :]:
+            pictures.append(decode_frames(vae, sample[None].to(residency.device), way.memory))
             if reporter is not None:
-                reporter.progress(Progress("decode", len(pictures), len(latents.video)))
-    return pictures
+                reporter.progress(Progress("decode", len(pictures), len(video)))
+    except torch.OutOfMemoryError:
+        return False
+    return True
+
+
+def _too_large(size: tuple[int, int, int], tiled: bool | None) -> str:
+    shape = f"{size[0]} frames of {size[2]}x{size[1]}"
+    if tiled is False:
+        return f"{shape} do not fit into memory all at once; set tiled to auto."
+    return f"{shape} do not fit into memory even in small pieces; close other programs, or choose a smaller picture."

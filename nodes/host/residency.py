@@ -9,6 +9,8 @@ import comfy.model_management as management
 import torch
 from comfy.model_patcher import ModelPatcher
 
+from ...ltx2core.protocols import Room
+
 # The manager holds only weak references, so a module carries its patcher and both live equally long. They refer to each
 # other; the host collects such cycles after each prompt.
 _ATTRIBUTE = "_ltx2_patcher"
@@ -63,6 +65,14 @@ class HostResidency:
         with torch.inference_mode(False):
             management.unload_all_models()
             management.soft_empty_cache()
+
+    def room(self) -> Room:
+        """What the manager counts as free, less what a person reserved for other programs; most: its own models moved out too."""
+        device = self.device
+        free = int(management.get_free_memory(device) - management.extra_reserved_memory())
+        if device.type == "cpu":  # a model that leaves a processor goes nowhere
+            return Room(free, free)
+        return Room(free, free + sum(int(m.model_loaded_memory()) for m in management.current_loaded_models if m.device == device))
 
     def release(self, module: torch.nn.Module) -> None:
         patcher = module.__dict__.pop(_ATTRIBUTE, None)
