@@ -22,7 +22,7 @@ class Interrupted(LTX2Error):
 
 @dataclass(frozen=True)
 class Room:
-    """Bytes of a device. free: that nothing uses now; most: that would be free if all modules of the program had left it."""
+    """Bytes of a device. free: that nothing uses now; most: that would be free if all modules that are not in use had left it."""
 
     free: int
     most: int
@@ -45,7 +45,7 @@ class Residency(Protocol):
         ...
 
     def room(self) -> Room:
-        """What the next module and its work may take."""
+        """What the next module and its work may take, beside the modules of open blocks."""
         ...
 
 

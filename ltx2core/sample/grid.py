@@ -23,42 +23,50 @@ _WIDEST, _TALLEST = 3840, 2160  # what players and their decoders take everywher
 # Fonts with Japanese, Chinese and Korean, then one with Greek and Cyrillic, as Linux, Windows and macOS have them.
 _FONTS = ("NotoSansCJK-Regular.ttc", "YuGothM.ttc", "msgothic.ttc", "msyh.ttc", "Hiragino Sans GB.ttc", "ArialUnicode.ttf", "DejaVuSans.ttf")
 _BACK, _INK, _GAP = (24, 24, 27), (235, 235, 235), 4
+_NOTE, _WIDE_ENOUGH = 18, 260  # pixels of a line under a tile, and of a tile under which the numbers stand in one line
 
 
 @dataclass(frozen=True)
 class GridRow:
-    """label: one or more lines. files: one a column, None where there is none."""
+    """label: one or more lines. files: one a column, None where there is none. notes: a text under each; may be left out."""
 
     label: str
     files: tuple[Path | None, ...]
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Layout:
-    """Pixels: of a tile, of the strip of row labels, of the strip of column labels, and of the whole."""
+    """Pixels: of a tile, of the strip of row labels, of the strip of column labels, of the whole, and of the strip under each tile."""
 
     tile: tuple[int, int]
     left: int
     top: int
     width: int
     height: int
+    note: int = 0
 
     def place(self, column: int, row: int) -> tuple[int, int]:
-        return self.left + column * (self.tile[0] + _GAP), self.top + row * (self.tile[1] + _GAP)
+        return self.left + column * (self.tile[0] + _GAP), self.top + row * (self.tile[1] + self.note + _GAP)
 
 
 def _even(value: float) -> int:
     return max(2, int(value) // 2 * 2)
 
 
-def plan_layout(size: tuple[int, int], columns: int, rows: int, tile_width: int = 384) -> tuple[Layout, int]:
-    """(layout, rows a page) of clips of ``size`` (width, height): tiles shrink until the columns fit, rows go on on the next page."""
+def plan_layout(size: tuple[int, int], columns: int, rows: int, tile_width: int = 384, notes: bool = False) -> tuple[Layout, int]:
+    """(layout, rows a page) of clips of ``size`` (width, height): tiles shrink until the columns fit, rows go on on the next page.
+
+    Args:
+        notes: leave room for a text under each tile.
+    """
     left = max(96, tile_width // 3)
     wide = _even(min(tile_width, size[0], (_WIDEST - left) / columns - _GAP))
     tall = _even(wide * size[1] / size[0])
     top = max(28, tall // 8)
-    page = min(rows, max(1, (_TALLEST - top) // (tall + _GAP)))
-    return Layout((wide, tall), left, top, _even(left + columns * (wide + _GAP) + 1), _even(top + page * (tall + _GAP) + 1)), page
+    note = (_NOTE if wide >= _WIDE_ENOUGH else 2 * _NOTE) if notes else 0
+    page = min(rows, max(1, (_TALLEST - top) // (tall + note + _GAP)))
+    return Layout((wide, tall), left, top, _even(left + columns * (wide + _GAP) + 1), _even(top + page * (tall + note + _GAP) + 1), note), page
 
 
 def _font(text: str, size: int) -> ImageFont.FreeTypeFont:
@@ -103,14 +111,18 @@ def _write(draw: ImageDraw.ImageDraw, text: str, box: tuple[int, int, int, int])
     draw.multiline_text((left + 4, top + 2), "\n".join(lines), fill=_INK, font=font, spacing=2)
 
 
-def background(layout: Layout, columns: Sequence[str], rows: Sequence[str]) -> Image.Image:
-    """The labels on an empty grid."""
+def background(layout: Layout, columns: Sequence[str], rows: Sequence[str], notes: Sequence[Sequence[str]] = ()) -> Image.Image:
+    """The labels on an empty grid; ``notes``: of each row, the texts under its tiles."""
     image = Image.new("RGB", (layout.width, layout.height), _BACK)
     draw = ImageDraw.Draw(image)
     for i, text in enumerate(columns):
         _write(draw, text, (layout.place(i, 0)[0], 0, layout.tile[0], layout.top))
     for i, text in enumerate(rows):
         _write(draw, text, (0, layout.place(0, i)[1], layout.left, layout.tile[1]))
+    for i, texts in enumerate(notes):
+        for column, text in enumerate(texts):
+            left, top = layout.place(column, i)
+            _write(draw, text, (left, top + layout.tile[1], layout.tile[0], layout.note))
     return image
 
 
@@ -129,7 +141,7 @@ def _tiles(path: Path | None, size: tuple[int, int]) -> Iterator[Image.Image]:
 
 def frames(layout: Layout, columns: Sequence[str], rows: Sequence[GridRow], count: int) -> Iterator[np.ndarray]:
     """``count`` pictures uint8 [H, W, 3]; a shorter clip stays at its last frame."""
-    image = background(layout, columns, [r.label for r in rows])
+    image = background(layout, columns, [r.label for r in rows], [r.notes for r in rows])
     cells = [(layout.place(c, r), _tiles(file, layout.tile)) for r, row in enumerate(rows) for c, file in enumerate(row.files)]
     for _ in range(count):
         for place, tiles in cells:
@@ -148,7 +160,7 @@ def write_grids(
     """
     files = [f for row in rows for f in row.files if f is not None]
     infos = [probe(f) for f in files]
-    layout, page = plan_layout((infos[0].width, infos[0].height), len(columns), len(rows), tile_width)
+    layout, page = plan_layout((infos[0].width, infos[0].height), len(columns), len(rows), tile_width, any(row.notes for row in rows))
     longest, pages = max(info.frames for info in infos), -(-len(rows) // page)
     paths = [folder / ("grid.mp4" if n == 0 else f"grid_{n + 1}.mp4") for n in range(pages)]
     content = _content(columns, rows, (heard, tile_width))
@@ -163,7 +175,7 @@ def write_grids(
 
 def _content(columns: Sequence[str], rows: Sequence[GridRow], look: tuple[int, ...]) -> str:
     """A digest of labels and files as they are now."""
-    shown = [[row.label, [None if f is None else [f.name, f.stat().st_size, f.stat().st_mtime_ns] for f in row.files]] for row in rows]
+    shown = [[row.label, row.notes, [None if f is None else [f.name, f.stat().st_size, f.stat().st_mtime_ns] for f in row.files]] for row in rows]
     return hashlib.sha256(json.dumps([look, list(columns), shown]).encode()).hexdigest()
 
 

@@ -68,6 +68,13 @@ def fit_settings(settings: SampleSettings, scale: ReferenceScale) -> tuple[Sampl
     return replace(settings, width=width, height=height, frames=frames.value), tuple(m for m in (size, frames.message) if m)
 
 
+def _said(fit: tuple[SampleSettings, tuple[str, ...]], reporter: Reporter) -> SampleSettings:
+    settings, messages = fit
+    for text in messages:
+        reporter.message(text, "warning")
+    return settings
+
+
 def reference_frames(frames: Tensor, settings: SampleSettings, scale: ReferenceScale) -> Tensor:
     """The frames that are encoded: as long as the clip, then the first and every ``temporal``-th after it.
 
@@ -143,9 +150,9 @@ def reference_to_video(
     scale = reference_scale(models.adapters)
     if not models.adapters:
         reporter.message("No adapter is applied; only an IC-LoRA knows what a reference video is for.", "warning")
-    settings, messages = fit_settings(fitted(given, settings, reporter), scale)
-    for text in messages:
-        reporter.message(text, "warning")
+    settings = _said(fit_settings(settings, scale), reporter)
+    # A clip that follows its sound has another length, which must suit the reference too.
+    settings = _said(fit_settings(fitted(given, settings, reporter), scale), reporter)
     latents = encode_reference(models, reference, settings, scale, residency, reporter)
     noise, audio_noise = (n.to(residency.device) for n in make_noise(settings))
     video, audio = given_states(models, settings, given, noise, audio_noise, reporter, residency)

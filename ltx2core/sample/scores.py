@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -56,8 +56,9 @@ def motion(frames: Tensor) -> float:
 
 @dataclass(frozen=True)
 class PictureModel:
-    """A CLIP or DINO from a folder of the machine."""
+    """A CLIP or DINO from a folder of the machine; ``name`` is that folder."""
 
+    name: str
     model: nn.Module
     processor: Callable
     device: torch.device
@@ -96,7 +97,7 @@ def load_picture_model(folder: str | Path, device: torch.device | None = None) -
     except (OSError, ValueError) as error:
         raise LTX2Error(f"The model in {folder} cannot be used to compare pictures ({str(error).splitlines()[0]}); give a CLIP or DINOv2 folder.") from error
     device = device or torch.device("cpu")
-    return PictureModel(model.eval().requires_grad_(False).to(device), processor, device)
+    return PictureModel(str(folder.resolve()), model.eval().requires_grad_(False).to(device), processor, device)
 
 
 def small_frames(path: Path) -> Tensor:
@@ -107,10 +108,14 @@ def small_frames(path: Path) -> Tensor:
     return decode_video(path, frame_rate=info.frame_rate, num_frames=info.frames, size=size)
 
 
-def measure(path: Path, model: PictureModel | None = None, reference: Path | None = None) -> dict[str, float | None]:
-    """loudness_lufs, motion, and with a model and a reference clip similarity."""
-    frames = small_frames(path)
-    scores: dict[str, float | None] = {"loudness_lufs": loudness(decode_audio(path, rate=48000)), "motion": motion(frames)}
-    if model is not None and reference is not None:
-        scores["similarity"] = model.similarity(frames, small_frames(reference))
-    return scores
+def measure(path: Path) -> dict[str, float | None]:
+    """loudness_lufs and motion of a file."""
+    return {"loudness_lufs": loudness(decode_audio(path, rate=48000)), "motion": motion(small_frames(path))}
+
+
+_SHOWN = {"loudness_lufs": "{:.1f} LUFS", "motion": "motion {:.3f}", "similarity": "likeness {:.2f}"}
+
+
+def in_words(scores: Mapping[str, float | None]) -> str:
+    """For the grid: "-23.1 LUFS, motion 0.034, likeness 0.91"; what was not measured is left out."""
+    return ", ".join(text.format(scores[name]) for name, text in _SHOWN.items() if scores.get(name) is not None)

@@ -32,7 +32,9 @@ def text_to_sound(
         LTX2Error: guidance without a negative prompt, or guidance of a kind that needs a picture.
         Interrupted: a person asked to stop.
     """
-    settings, _ = settings.snapped()
+    settings, messages = settings.snapped()
+    for text in messages:
+        reporter.message(text, "warning")
     guidance = settings.guidance()[1]
     if guidance.needs_isolated or guidance.needs_perturbed:
         raise LTX2Error("Sound alone takes CFG and rescaling only; set stg to 0 and modality to 1.")

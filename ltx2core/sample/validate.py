@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,13 +16,14 @@ from ..media.audio import fit_length
 from ..media.write import write_video
 from ..models.handle import Models
 from ..protocols import Interrupted, Progress, Reporter, Residency, StopSignal
+from .cell_scores import measure_cells
 from .decode import Clip, decode
 from .grid import GridRow, write_grids
 from .modes import make
 from .plan import ORIGINAL, Cell, Plan, takes_reference
 from .recipe import RECIPE_TAG, read_recipe
 from .reference import reference_to_video
-from .scores import PictureModel, measure
+from .scores import PictureModel, in_words
 from .settings import SampleSettings
 
 _PREVIEW = 512
@@ -96,7 +96,8 @@ def validate(
 
     Args:
         tags: put into every file beside its recipe, for example the graph that made it.
-        scores: measure loudness and motion of every cell; with ``picture_model`` also the likeness to the row's original.
+        scores: measure loudness and motion of every cell; with ``picture_model`` also the likeness to the clip that the row
+            comes from, or to its reference video.
 
     Raises:
         LTX2Error: a cell that cannot be made; those before it are kept.
@@ -119,7 +120,7 @@ def validate(
         _write(paths[i], cell, clip, tags or {})
         watched.finished(_middle(clip))
     table = folder / "cells.csv"
-    numbers = _measured(plan, cells, paths, picture_model, folder) if scores else [{} for _ in cells]
+    numbers = measure_cells(plan, cells, paths, picture_model, folder) if scores else [{} for _ in cells]
     _write_table(table, cells, paths, numbers)
     grids = _grids(plan, cells, paths, numbers, folder, tags or {})
     return ValidationResult(folder, grids, tuple(paths), cells, len(missing), table)
@@ -167,25 +168,6 @@ def _middle(clip: Clip) -> Image.Image:
     return picture
 
 
-def _measured(plan: Plan, cells: tuple[Cell, ...], paths: list[Path], model: PictureModel | None, folder: Path) -> list[dict]:
-    """Scores of every cell; those of an earlier run are read from ``scores.json``."""
-    known_path = folder / "scores.json"
-    known = json.loads(known_path.read_text(encoding="utf-8")) if known_path.is_file() else {}
-    originals = {cell.row: path for cell, path in zip(cells, paths, strict=True) if cell.column == ORIGINAL}
-    results = []
-    for cell, path in zip(cells, paths, strict=True):
-        reference = originals.get(cell.row) if cell.column != ORIGINAL else None
-        wanted = model is not None and reference is not None
-        found = known.get(path.name)
-        if found is None or (wanted and "similarity" not in found):
-            found = measure(path, model if wanted else None, reference)
-        known[path.name] = found
-        results.append(found)
-    with atomic_path(known_path) as temporary:
-        temporary.write_text(json.dumps(known, indent=1), encoding="utf-8")
-    return results
-
-
 def _write_table(path: Path, cells: tuple[Cell, ...], files: list[Path], numbers: list[dict]) -> None:
     names = list(dict.fromkeys(name for row in numbers for name in row))
     with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
@@ -199,12 +181,13 @@ def _write_table(path: Path, cells: tuple[Cell, ...], files: list[Path], numbers
 
 
 def _grids(plan: Plan, cells: tuple[Cell, ...], paths: list[Path], numbers: list[dict], folder: Path, tags: Mapping[str, str]) -> tuple[Path, ...]:
-    files = {(c.row, c.column, c.seed): p for c, p in zip(cells, paths, strict=True)}
+    made = {(c.row, c.column, c.seed): (p, in_words(n)) for c, p, n in zip(cells, paths, numbers, strict=True)}
+    measured = any(text for _, text in made.values())
     rows = []
     for i, row in enumerate(plan.rows):
         for seed in plan.seeds:
-            found = tuple(files.get((i, label, None if label == ORIGINAL else seed)) for label in plan.labels)
-            rows.append(GridRow(f"{row.name}\nseed {seed}", found))
+            found = [made.get((i, label, None if label == ORIGINAL else seed), (None, "")) for label in plan.labels]
+            rows.append(GridRow(f"{row.name}\nseed {seed}", tuple(p for p, _ in found), tuple(text for _, text in found) if measured else ()))
     # The first adapter is heard, or the base where there is none.
     heard = min(plan.labels.index("base") + 1, len(plan.labels) - 1)
     return tuple(write_grids(folder, plan.labels, rows, heard=heard, metadata=dict(tags)))

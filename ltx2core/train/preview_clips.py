@@ -15,7 +15,7 @@ from ..errors import LTX2Error
 from ..media.audio import Waveform
 from ..media.write import write_video
 from ..models.handle import Models
-from ..protocols import PreviewMade, Progress, Reporter, Residency, StopSignal
+from ..protocols import PreviewMade, Progress, Reporter, Residency, Room, StopSignal
 from ..sample.decode import Clip, decode
 from ..sample.loop import Latents
 from ..sample.modes import image_to_video, sound_to_video, text_to_video
@@ -64,6 +64,9 @@ class Holding:
     def release(self, module: nn.Module) -> None:
         if module is not self._live:
             self._inner.release(module)
+
+    def room(self) -> Room:
+        return self._inner.room()
 
 
 class ClipPreviews:

@@ -67,12 +67,14 @@ class HostResidency:
             management.soft_empty_cache()
 
     def room(self) -> Room:
-        """What the manager counts as free, less what a person reserved for other programs; most: its own models moved out too."""
+        """What the manager counts as free, less what a person reserved for other programs; most: its models that no open block holds moved out."""
         device = self.device
         free = int(management.get_free_memory(device) - management.extra_reserved_memory())
         if device.type == "cpu":  # a model that leaves a processor goes nowhere
             return Room(free, free)
-        return Room(free, free + sum(int(m.model_loaded_memory()) for m in management.current_loaded_models if m.device == device))
+        held = [self._patcher(module) for module, _ in self._held]
+        idle = [m for m in management.current_loaded_models if m.device == device and not any(m.model is patcher for patcher in held)]
+        return Room(free, free + sum(int(m.model_loaded_memory()) for m in idle))
 
     def release(self, module: torch.nn.Module) -> None:
         patcher = module.__dict__.pop(_ATTRIBUTE, None)

@@ -64,3 +64,19 @@ def make_adapter(tiny_models):
 @pytest.fixture(scope="session")
 def settings():
     return SampleSettings(96, 64, 9, 25.0, steps=2, video_cfg=3.0)
+
+
+@pytest.fixture(scope="session")
+def picture_models(tmp_path_factory):
+    """A random CLIP and a random DINOv2, saved as the hub's folders are."""
+    from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel, Dinov2Config, Dinov2Model
+
+    torch.manual_seed(0)
+    small = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2}
+    root = tmp_path_factory.mktemp("models")
+    vision = {**small, "image_size": 32, "patch_size": 16}
+    CLIPModel(CLIPConfig(text_config={**small, "vocab_size": 10}, vision_config=vision, projection_dim=16)).save_pretrained(root / "clip")
+    Dinov2Model(Dinov2Config(hidden_size=32, num_hidden_layers=1, num_attention_heads=2, image_size=28, patch_size=14)).save_pretrained(root / "dino")
+    for name, size in (("clip", 32), ("dino", 28)):
+        CLIPImageProcessor(size={"shortest_edge": size}, crop_size=size).save_pretrained(root / name)
+    return root

@@ -116,6 +116,23 @@ def test_a_sound_that_is_given_beside_the_reference_is_held(models, services, pr
         reference_to_video(on, SETTINGS, Reference(film(17)), prompt, given=Given(video=film(17)), **services)
 
 
+def test_a_sound_is_held_against_the_clip_as_it_was_cut(models, services, prompt):
+    """19 frames become 17 first, so a sound of 17 frames fits without a word."""
+    on = models.with_adapters((ic_lora({"reference_downscale_factor": "2", "reference_temporal_scale_factor": "2"}), 1.0))
+    sound = Waveform(0.1 * torch.randn(2, round(17 / 25 * 48000)), 48000)
+    reference_to_video(on, SampleSettings(128, 128, 19, 25.0, steps=1, video_cfg=1.0), Reference(film(17)), prompt, given=Given(sound=sound), **services)
+    assert any("19" in t and "17" in t for t in services["reporter"].texts) and not any("The sound lasts" in t for t in services["reporter"].texts)
+
+
+def test_seed_lists_beside_a_reference(models, services, prompt):
+    on = models.with_adapters((ic_lora({"reference_downscale_factor": "2"}), 1.0))
+    settings = SampleSettings(**{**SETTINGS.to_dict(), "seeds": (7, 3)})
+    many = reference_to_video(on, settings, Reference(film(17), 0.7), prompt, **services)
+    for i, seed in enumerate((7, 3)):
+        single = reference_to_video(on, SampleSettings(**{**SETTINGS.to_dict(), "seed": seed}), Reference(film(17), 0.7), prompt, **services)
+        torch.testing.assert_close(many.video[i : i + 1], single.video, atol=2e-4, rtol=1e-3)
+
+
 def test_a_reference_of_strength_nought_is_noise_of_its_own_seed(models):
     noise, _ = make_noise(SETTINGS)
     video, latents = video_state(SETTINGS, noise), torch.randn(1, 128, 3, 2, 2)

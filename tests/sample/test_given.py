@@ -133,6 +133,37 @@ def test_seed_list_gives_the_samples_of_single_runs(tiny_models, features, servi
         replace(LONG, seeds=(1, 2), batch=3)
 
 
+GIVEN = {
+    "image": lambda: Given((Picture(noise_frames(1, 1)), Picture(noise_frames(1, 2), -1, 0.6))),
+    "sound": lambda: Given(sound=tone(1.0)),
+    "cached": lambda: Given(first_latents=torch.randn(1, 128, 1, 2, 2), sound_latents=torch.randn(1, 8, 25, 16)),
+    "beginning": lambda: Given(beginning=Beginning(noise_frames(9), tone(9 / 25))),
+    "video": lambda: Given(video=noise_frames(25)),
+}
+
+
+@pytest.mark.parametrize("mode", GIVEN)
+def test_seed_lists_in_every_mode(tiny_models, features, services, mode):
+    """With guidance and an adapter too: each sample is the one that its seed gives alone, and they differ where something is made."""
+    torch.manual_seed(0)
+    given, settings = GIVEN[mode](), replace(LONG, video_cfg=3.0)
+    texts = features(0), features(1)
+    many = make(tiny_models, replace(settings, seeds=(7, 3)), *texts, given=given, **services)
+    for i, seed in enumerate((7, 3)):
+        single = make(tiny_models, replace(settings, seed=seed), *texts, given=given, **services)
+        torch.testing.assert_close(many.video[i : i + 1], single.video, atol=2e-4, rtol=1e-3)
+        torch.testing.assert_close(many.audio[i : i + 1], single.audio, atol=2e-4, rtol=1e-3)
+    made = many.audio if mode == "video" else many.video
+    assert (made[0] - made[1]).abs().max() > 0.1
+    clips = decode(many, tiny_models, residency=services["residency"])
+    assert len(clips) == 2 and all(c.frames.shape == (25, 64, 64, 3) and c.waveform.seconds == 1 for c in clips)
+
+
+def test_cut_sizes_are_said_for_sound_alone_too(tiny_models, features, services):
+    assert text_to_sound(tiny_models, replace(LONG, frames=30, seeds=(1, 2)), features(0), **services).shape == (2, 8, 25, 16)
+    assert any("30" in s and "25" in s for s in services["reporter"].said)
+
+
 @pytest.mark.parametrize(("text", "seeds"), [("4", (4,)), ("1, 2, 5-8", (1, 2, 5, 6, 7, 8)), (" 3;3 ", (3,))])
 def test_seeds_as_text(text, seeds):
     assert parse_seeds(text) == seeds

@@ -21,6 +21,7 @@ from ltx2core.sample.plan import BASE, Column, Plan, columns_of, library_rows, s
 from ltx2core.sample.prompts import EncodedPrompts, from_features
 from ltx2core.sample.recipe import read_recipe, read_tags
 from ltx2core.sample.reference import Reference
+from ltx2core.sample.scores import load_picture_model
 from ltx2core.sample.settings import SampleSettings
 from ltx2core.sample.validate import validate
 
@@ -99,6 +100,9 @@ class DiesAfter:
     def release(self, module):
         self._inner.release(module)
 
+    def room(self):
+        return self._inner.room()
+
 
 def test_a_run_that_dies_goes_on_at_the_missing_cell(plan, tiny_models, services, tmp_path):
     dying = {**services, "residency": DiesAfter(services["residency"], tiny_models, 3)}
@@ -139,6 +143,49 @@ def test_table_and_scores(plan, tiny_models, services, tmp_path):
     for row in rows:
         frames = decode_video(tmp_path / row["file"], frame_rate=25, num_frames=9).double() @ torch.tensor([0.2126, 0.7152, 0.0722]).double()
         assert float(row["motion"]) == pytest.approx(np.abs(np.diff(frames.numpy(), axis=0)).mean() / 255, abs=2e-4)
+
+
+def likeness(result):
+    return {r["file"].split("__")[1]: r["similarity"] for r in csv.DictReader(result.table.open(encoding="utf-8", newline=""))}
+
+
+def test_likeness_to_the_reference_follows_model_and_reference(plan, tiny_models, services, tmp_path, picture_models):
+    """In the table and the grid; another model or reference is measured anew, though the cells are the same files."""
+    draw = torch.Generator().manual_seed(1)
+    films = [torch.randint(0, 255, (20, 64, 96, 3), dtype=torch.uint8, generator=draw) for _ in range(2)]
+    films[1][:] = films[1][:1, :, :, :1]  # another look
+    models = {name: load_picture_model(picture_models / name) for name in ("clip", "dino")}
+    one = replace(plan, seeds=(1,), rows=plan.rows[:1])
+
+    def run(film, name):
+        rows = tuple(replace(r, reference=Reference(films[film])) for r in one.rows)
+        return validate(tiny_models, replace(one, rows=rows), tmp_path, scores=True, picture_model=models[name], **services)
+
+    results = [(likeness(run(film, name)), film, name) for film, name in ((0, "clip"), (1, "clip"), (1, "dino"), (0, "clip"))]
+    assert results[0][0] == results[3][0] and len({tuple(sorted(found.items())) for found, *_ in results}) == 3
+    for found, film, name in results:
+        for column, value in found.items():
+            (path,) = tmp_path.glob(f"*__{column}__*.mp4")
+            frames = decode_video(path, frame_rate=25, num_frames=9)
+            assert float(value) == pytest.approx(models[name].similarity(frames, films[film][:9]), abs=2e-4)
+
+
+def test_without_scores_nothing_is_measured(plan, tiny_models, services, tmp_path):
+    result = validate(tiny_models, replace(plan, seeds=(1,), rows=plan.rows[:1]), tmp_path, **services)
+    assert not (tmp_path / "scores.json").exists() and result.table.read_text(encoding="utf-8").splitlines()[0].endswith("file")
+
+
+def test_notes_stand_under_their_tiles(tmp_path):
+    layout, _ = plan_layout((96, 64), 2, 2, notes=True)
+    narrow, wide = (plan_layout((1280, 704), n, 2, notes=True)[0] for n in (20, 2))
+    assert narrow.note == 2 * wide.note > 0 and plan_layout((96, 64), 2, 2)[0].note == 0
+    empty, noted = (np.asarray(background(layout, ["", ""], ["", ""], notes)).astype(int) for notes in ((), (("", ""), ("-23.0 LUFS, motion 0.034, likeness 0.91", ""))))
+    inked = np.abs(noted - empty).sum(-1) > 0
+    left, top = layout.place(0, 1)
+    below = slice(top + layout.tile[1], top + layout.tile[1] + layout.note)
+    assert inked[below, left : left + layout.tile[0]].any()
+    inked[below, left : left + layout.tile[0]] = False
+    assert not inked.any() and layout.height >= layout.place(0, 1)[1] + layout.tile[1] + layout.note
 
 
 def test_progress_counts_all_cells_and_shows_them(plan, tiny_models, services, tmp_path):
