@@ -116,8 +116,8 @@ class LTX2Validate(io.ComfyNode):
                 io.Combo.Input("codec", options=list(CODECS), default=CODECS[0], tooltip="Of the single files: h264 is small and opens everywhere, prores is for editing programs and 20 times larger."),
                 io.Combo.Input("dataset_mode", options=list(DATASET_MODES), default=DATASET_MODES[0], tooltip="What is taken of the cached clips: first frame, sound, both, or only the captions."),
                 io.Int.Input("clips", default=4, min=1, max=1000, tooltip="How many clips of the dataset."),
-                io.Boolean.Input("scores", default=False, tooltip="Measures loudness (LUFS) and motion of every clip, into cells.csv."),
-                io.String.Input("similarity_model", default="", extra_dict=ADVANCED, tooltip="Folder of a CLIP or DINOv2 model on this machine: with scores on, also the likeness of every clip to the dataset's original."),
+                io.Boolean.Input("scores", default=False, tooltip="Measures loudness (LUFS) and motion of every clip, shown under it in the grid and written into cells.csv."),
+                io.String.Input("similarity_model", default="", extra_dict=ADVANCED, tooltip="Folder of a CLIP or DINOv2 model on this machine: with scores on, also the likeness of every clip to the dataset's original, or to the reference video."),
                 io.Combo.Input("sound_fit", options=list(SOUND_FITS), default="fit_sound", optional=True, extra_dict=ADVANCED, tooltip="For an audio that is not as long as the clips: fit_sound cuts it or adds silence, fit_video makes the clips as long as the sound, refuse stops with a message."),
             ],
             outputs=[
