@@ -59,27 +59,30 @@ def assign(module: nn.Module, name: str, tensor: Tensor) -> None:
 
 
 def fill_module(
-    module: nn.Module, files: Header | Sequence[Header], keymap: KeyMap, component: str, device: torch.device, dtype: torch.dtype
-) -> nn.Module:
+    module: nn.Module, files: Header | Sequence[Header], keymap: KeyMap, component: str, device: torch.device, dtype: torch.dtype, left: str | None = None
+) -> nn.Module:  # fmt: skip
     """Read ``component`` into ``module`` (on meta) tensor by tensor: at no time are there two copies.
 
     ``files``: one header, or those of all shards. Floating and quantised weights become ``dtype``; parameters are
     frozen. Runs outside inference mode, so that the weights can be used under autograd whatever the caller's mode.
+    What has a name that begins with ``left`` is checked as all else and not read.
     """
     headers = (files,) if isinstance(files, Header) else tuple(files)
     with torch.inference_mode(False), torch.no_grad():
         expected = module.state_dict()
         found = match_keys(headers, keymap, component, expected)
         for header in headers:
-            _fill_from(module, header, {n: k for n, k in found.items() if k in header.tensors}, component, expected, device, dtype)
+            _fill_from(module, header, {n: k for n, k in found.items() if k in header.tensors}, component, expected, device, dtype, left)
     return module.eval()
 
 
-def _fill_from(module, header: Header, names: Mapping[str, str], component: str, expected, device: torch.device, dtype: torch.dtype) -> None:
+def _fill_from(module, header: Header, names: Mapping[str, str], component: str, expected, device: torch.device, dtype: torch.dtype, left: str | None) -> None:
     layers = quantised_layers(header, names.values())
     for name, key in names.items():
         check_shape(header, component, key, logical_shape(header, key, layers.get(key)), expected[name].shape)
     with safe_open(header.path, framework="pt", device=str(device)) as file:
         for name, key in names.items():
+            if left is not None and name.startswith(left):
+                continue
             # Its own memory, not a view of the mapped file, so that the file may change or go.
             assign(module, name, read_weight(file, key, layers.get(key), dtype))

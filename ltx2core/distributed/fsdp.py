@@ -18,7 +18,7 @@ from torch.distributed.fsdp import fully_shard
 from torch.utils._triton import has_triton
 
 from ..errors import LTX2Error
-from ..memory.engine import FastEngine, MemorySettings
+from ..memory.engine import Bring, FastEngine, MemorySettings, bring_own
 from ..memory.stores import Tensors
 from ..train.objective import Objective
 from ..train.settings import RunConfig
@@ -116,12 +116,12 @@ class ShardedEngine(FastEngine):
         raise LTX2Error("A preview needs the whole base on one card and FSDP2 shards it; switch previews off, or choose distributed ddp.")
 
 
-def sharded_engine(world: World, memory: MemorySettings) -> EngineFactory:
-    """Steps are not captured: a graph would hold on to the gathered weights."""
+def sharded_engine(world: World, memory: MemorySettings, bring: Bring = bring_own) -> EngineFactory:
+    """Steps are not captured: a graph would hold on to the gathered weights. ``bring``: see FastEngine."""
 
     def make(model: nn.Module, objective: Objective, device: torch.device, checkpointing: bool) -> ShardedEngine:
         mesh = base_mesh(device, world)
         settings = replace(memory, captured=False, compiled=memory.compiled and device.type == "cuda" and has_triton())
-        return ShardedEngine(model, objective, device, settings, lambda blocks: ShardedStore(blocks, mesh, world))
+        return ShardedEngine(model, objective, device, settings, lambda blocks: ShardedStore(blocks, mesh, world), bring)
 
     return make

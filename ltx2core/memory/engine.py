@@ -61,13 +61,16 @@ class MemorySettings:
 
 # Takes the blocks' weights one by one, whole, and keeps them elsewhere than on this card: on several, say.
 Shard = Callable[[Iterable[Tensors]], WeightStore]
+# (block's number, block, device): its frozen weights are there afterwards.
+Bring = Callable[[int, nn.Module, torch.device], None]
 
 
 def adapter_parameters(block: nn.Module) -> dict[str, nn.Parameter]:
     return {n: p for n, p in block.named_parameters() if p.requires_grad}
 
 
-def _on(block: nn.Module, device: torch.device) -> None:
+def bring_own(index: int, block: nn.Module, device: torch.device) -> None:
+    """Of a model that was read whole."""
     for parameter in block.parameters():
         if not parameter.requires_grad:
             parameter.data = parameter.data.to(device)
@@ -79,26 +82,26 @@ def _empty(block: nn.Module) -> None:
             parameter.data = parameter.data.new_empty(0)
 
 
-def _formed(blocks: Sequence[nn.Module], precision: str, device: torch.device) -> Iterator[Tensors]:
+def _formed(blocks: Sequence[nn.Module], precision: str, device: torch.device, bring: Bring) -> Iterator[Tensors]:
     """Each block's weights on ``device``, where quantising is fast; one block at a time is there in full."""
-    for block in blocks:
-        _on(block, device)
+    for index, block in enumerate(blocks):
+        bring(index, block, device)
         tensors = quantise_block(block, precision)
         _empty(block)
         yield tensors
 
 
-def make_store(blocks: Sequence[nn.Module], settings: MemorySettings, device: torch.device, shard: Shard | None = None) -> WeightStore:
+def make_store(blocks: Sequence[nn.Module], settings: MemorySettings, device: torch.device, shard: Shard | None = None, bring: Bring = bring_own) -> WeightStore:
     """The frozen weights of ``blocks`` as ``settings`` ask, block by block: there is never a second full copy.
 
     With plain resident weights the blocks keep them. Otherwise their own frozen parameters are emptied, and the blocks
     only serve as code.
     """
     if shard is not None:
-        return shard(_formed(blocks, settings.precision, device))
+        return shard(_formed(blocks, settings.precision, device, bring))
     if settings.precision == "bf16" and not settings.streamed:
         return ResidentStore([quantise_block(block, "bf16") for block in blocks])
-    formed = _formed(blocks, settings.precision, device)
+    formed = _formed(blocks, settings.precision, device, bring)
     if not settings.streamed:
         return ResidentStore(list(formed))
     return RingStore(formed, device, settings.slots, range(min(settings.streamed, len(blocks)), len(blocks)))
@@ -114,13 +117,13 @@ class _Form:
     lends: bool  # the blocks' own weights are views of the store's
 
 
-def _compiled_form(blocks: Sequence[nn.Module], settings: MemorySettings, device: torch.device, shard: Shard | None) -> _Form:
-    store = make_store(blocks, settings, device, shard)
+def _compiled_form(blocks: Sequence[nn.Module], settings: MemorySettings, device: torch.device, shard: Shard | None, bring: Bring) -> _Form:
+    store = make_store(blocks, settings, device, shard, bring)
     runner = BlockRunnerFor(Programs.of(blocks[0], settings.compiled), store, [adapter_parameters(b) for b in blocks], settings.kept)
     return _Form(runner, store, lambda index, tensors, dtype: dequantised(tensors, dtype), False)
 
 
-def _fused_form(blocks: Sequence[nn.Module], settings: MemorySettings, device: torch.device, shard: Shard | None) -> _Form | None:
+def _fused_form(blocks: Sequence[nn.Module], settings: MemorySettings, device: torch.device, shard: Shard | None, bring: Bring) -> _Form | None:
     """None where the written-out block does not apply."""
     adapters = [adapters_of(block) for block in blocks] if settings.fused and supported(blocks[0]) else [None]
     if any(a is None for a in adapters):
@@ -128,8 +131,8 @@ def _fused_form(blocks: Sequence[nn.Module], settings: MemorySettings, device: t
     layouts, resident = layouts_of(blocks, adapters), settings.precision == "bf16" and not settings.streamed and shard is None
 
     def form() -> Iterator[Tensors]:
-        for block in blocks:
-            _on(block, device)
+        for index, block in enumerate(blocks):
+            bring(index, block, device)
             tensors = packed(block, layouts, settings.precision)
             if resident:
                 use_packed(block, layouts, tensors)
@@ -152,16 +155,18 @@ def _fused_form(blocks: Sequence[nn.Module], settings: MemorySettings, device: t
 
 
 class FastEngine:
-    """An engine of ``train.loop``: see :class:`ltx2core.train.step.Engine`. ``shard``, when given, keeps the weights."""
+    """An engine of ``train.loop``: see :class:`ltx2core.train.step.Engine`. ``shard``, when given, keeps the weights;
+    ``bring`` gets them, for a model whose blocks are not read yet.
+    """
 
-    def __init__(self, model: nn.Module, objective: Objective, device: torch.device, settings: MemorySettings, shard: Shard | None = None):
+    def __init__(self, model: nn.Module, objective: Objective, device: torch.device, settings: MemorySettings, shard: Shard | None = None, bring: Bring = bring_own):
         self._model, self._objective, self._device, self._settings = model, objective, device, settings
         blocks = list(model.transformer_blocks)
         # Where blocks wait in host memory the fresh adapter was made there too.
         for parameter in self._trainable():
             parameter.data = parameter.data.to(device)
         self._blocks, self._adapters = blocks, [adapter_parameters(b) for b in blocks]
-        self._form = _fused_form(blocks, settings, device, shard) or _compiled_form(blocks, settings, device, shard)
+        self._form = _fused_form(blocks, settings, device, shard, bring) or _compiled_form(blocks, settings, device, shard, bring)
         # diffusers' blocks are compiled, and a compiled block may wait for the host; written-out ones never do.
         self._captured = settings.captured and device.type == "cuda" and (not settings.streamed or isinstance(self._form.runner, FusedRunner))
         self._graphs: dict[tuple, _Graph] = {}
@@ -262,11 +267,11 @@ class _Graph:
         return StepLosses(*(t.clone() for t in vars(self._losses).values()))
 
 
-def fast_engine(settings: MemorySettings):
+def fast_engine(settings: MemorySettings, bring: Bring = bring_own):
     """An engine factory for ``train.loop.train``."""
 
     def make(model: nn.Module, objective: Objective, device: torch.device, checkpointing: bool) -> FastEngine:
         chosen = settings if checkpointing else MemorySettings(**{**vars(settings), "kept": len(model.transformer_blocks)})
-        return FastEngine(model, objective, device, chosen)
+        return FastEngine(model, objective, device, chosen, bring=bring)
 
     return make

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from ..distributed.kinds import choose_kind
 from ..distributed.world import ALONE, World
 from ..errors import LTX2Error
 from ..geometry import audio_latent_length, video_tokens
+from ..models.build import skeleton
 from ..models.handle import Models
 from ..protocols import Reporter, Residency, StopSignal
 from ..train.controls import Controls, Paused, with_pauses
@@ -24,6 +26,7 @@ from ..train.preview_clips import ClipPreviews, PreviewJob
 from ..train.reference import References
 from ..train.settings import RunConfig
 from ..train.targets import choose as choose_targets
+from .block_file import BlockFile
 from .engine import FastEngine, MemorySettings, fast_engine
 from .plan import BaseSize, Load, Plan, choose, choose_sharded, free_device_bytes, free_host_bytes, predict
 from .residency import WithoutBlocks
@@ -121,10 +124,10 @@ def train_lora(
 def _train_planned(models: Models, run: RunConfig, cache: DatasetCache, memory: MemorySettings | None, residency: Residency, reporter: Reporter, common: Mapping[str, Any],
                    distributed: str) -> TrainResult:  # fmt: skip
     """One part of the run, with the base placed anew."""
-    model, world = models.component("transformer"), common["world"]
+    world, shapes = common["world"], models.loaded("transformer") or skeleton(models.checkpoint, "transformer")
 
     def plan_of(sharded: bool) -> Plan | None:
-        return None if run.train.audio_only else make_plan(run, model, cache, memory, residency, world, sharded)
+        return None if run.train.audio_only else make_plan(run, shapes, cache, memory, residency, world, sharded)
 
     placed = choose_kind(distributed, world, run, memory, plan_of)
     if placed.why:
@@ -134,36 +137,48 @@ def _train_planned(models: Models, run: RunConfig, cache: DatasetCache, memory: 
         reporter.memory(plan.told(free_device_bytes(residency.device)))
     if placed.sharded:
         # On a processor with the arithmetic of the plain step, as without sharding.
-        return _sharded(models, run, model, cache, residency, common, plan.settings if plan else memory or MemorySettings(fused=False))
+        return _sharded(models, run, cache, residency, common, plan.settings if plan else memory or MemorySettings(fused=False))
     if plan is None:
-        return _resident(run, model, cache, residency, common)
+        return _resident(run, models.component("transformer"), cache, residency, common)
     settings = plan.settings
     if run.lora.kind == "dora" and (settings.precision != "bf16" or settings.streamed):
         raise LTX2Error("A DoRA needs the base weights as they are, and here they would be quantised or streamed; choose kind lora, or bf16 without streaming.")
     if settings.compiled and not has_triton():
         reporter.message("Triton is not installed, so the blocks are not compiled: a step takes longer; the result is the same.", "warning")
         settings = replace(settings, compiled=False)
-    engine, working = fast_engine(settings), plan.optimizer + plan.activations
+    working = plan.optimizer + plan.activations
     if settings.precision == "bf16" and not settings.streamed:
-        return _resident(run, model, cache, residency, {**common, "working_bytes": working}, engine)
-    try:
-        return train(run, model, cache, residency=WithoutBlocks(residency, plan.weights), engine=engine, working_bytes=working, **common)
-    finally:
-        # Its blocks were emptied into another form; the next user reads the file again.
+        return _resident(run, models.component("transformer"), cache, residency, {**common, "working_bytes": working}, fast_engine(settings))
+    with _blocks_in_file(models, residency) as file:
+        engine = fast_engine(settings, file.bring)
+        return train(run, file.model, cache, residency=WithoutBlocks(residency, plan.weights), engine=engine, working_bytes=working, **common)
+
+
+@contextmanager
+def _blocks_in_file(models: Models, residency: Residency) -> Iterator[BlockFile]:
+    """The transformer with its blocks unread, as the models' own; afterwards, the blocks having gone into another form, the
+    next user reads the file anew. A transformer that was there before is let go, since both need not fit host memory.
+    """
+    whole = models.loaded("transformer")
+    if whole is not None:
+        residency.release(whole)
         models.drop("transformer")
-        residency.release(model)
+    file = BlockFile(models.checkpoint, models.dtype)
+    models.hold("transformer", file.model)
+    try:
+        yield file
+    finally:
+        models.drop("transformer")
+        residency.release(file.model)
 
 
-def _sharded(models: Models, run: RunConfig, model: nn.Module, cache: DatasetCache, residency: Residency, common: Mapping[str, Any],
-             memory: MemorySettings) -> TrainResult:  # fmt: skip
+def _sharded(models: Models, run: RunConfig, cache: DatasetCache, residency: Residency, common: Mapping[str, Any], memory: MemorySettings) -> TrainResult:
     """``train`` with the blocks shared out over the cards."""
     from ..distributed.fsdp import sharded_engine  # it is built on this package
 
-    try:
-        return train(run, model, cache, residency=WithoutBlocks(residency), engine=sharded_engine(common["world"], memory), **common)
-    finally:
-        models.drop("transformer")
-        residency.release(model)
+    with _blocks_in_file(models, residency) as file:
+        engine = sharded_engine(common["world"], memory, file.bring)
+        return train(run, file.model, cache, residency=WithoutBlocks(residency), engine=engine, **common)
 
 
 def _resident(run: RunConfig, model: nn.Module, cache: DatasetCache, residency: Residency, common: Mapping[str, Any],

@@ -53,6 +53,14 @@ class Models:
             self._loaded[name] = _LOADERS[name](self.checkpoint, dtype=dtype)
         return self._loaded[name]
 
+    def hold(self, name: str, module: nn.Module) -> None:
+        """``module`` is the component from now on, for all copies; the one that was loaded is forgotten."""
+        self._loaded[name] = module
+
+    def loaded(self, name: str) -> nn.Module | None:
+        """The component if it is loaded."""
+        return self._loaded.get(name)
+
     def drop(self, name: str) -> None:
         """Forget a component, for all copies; it is read from the file when it is next asked for."""
         self._loaded.pop(name, None)
