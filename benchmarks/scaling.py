@@ -71,12 +71,12 @@ def _bus_bandwidth(world, device: torch.device, size: int) -> float:
     return 2 * (world.size - 1) / world.size * size / statistics.median(times[1:])
 
 
-def _steps(engine, optimizer, gradient, world, device, shape, steps: int) -> tuple[float, float]:
-    """(seconds a step, seconds of the sum in it), medians behind ``_WARM_UP`` steps."""
+def _steps(engine, optimizer, gradient, world, device, shape, steps: int) -> tuple[float, float, float]:
+    """(seconds a step, of the agreements in it, of the sum in it), medians behind ``_WARM_UP`` steps."""
     share = torch.full((3,), 1 / world.size)
     prepared = [replace(inputs(shape, 100 * world.rank + i), shares=share) for i in range(2)]
     prepared = [p.pin() if device.type == "cuda" else p for p in prepared]
-    times, sums = [], []
+    rows = []
     for i in range(_WARM_UP + steps):
         if i == _WARM_UP and device.type == "cuda":
             torch.cuda.empty_cache()
@@ -85,15 +85,15 @@ def _steps(engine, optimizer, gradient, world, device, shape, steps: int) -> tup
         began = _clock(device)
         world.gather(False)
         world.sum_(torch.ones(3, dtype=torch.float64))
+        agreed = time.monotonic()
         engine(prepared[i % 2])
         computed = _clock(device)
         gradient.finish()
         summed = _clock(device)
         optimizer.set_rate(1e-5)
         optimizer.step()
-        times.append(_clock(device) - began)
-        sums.append(summed - computed)
-    return statistics.median(times[_WARM_UP:]), statistics.median(sums[_WARM_UP:])
+        rows.append((_clock(device) - began, agreed - began, summed - computed))
+    return tuple(statistics.median(column) for column in zip(*rows[_WARM_UP:], strict=True))
 
 
 def worker(a: argparse.Namespace) -> None:
@@ -114,7 +114,7 @@ def worker(a: argparse.Namespace) -> None:
             optimizer = make_optimizer(lora.parameters.values(), TrainSettings(optimizer="adamw_bf16"))
             gradient = GradientSum(*optimizer.flat(), world, exact=False)
             gc.collect()
-            seconds, summing = _steps(engine, optimizer, gradient, world, device, shape, a.steps)
+            seconds, agreeing, summing = _steps(engine, optimizer, gradient, world, device, shape, a.steps)
             peaks = world.gather((torch.cuda.max_memory_allocated(device), torch.cuda.max_memory_reserved(device)) if a.cuda else (0, 0))
             same = world.gather(float(optimizer.flat()[0].double().sum()))
             gradient_bytes = optimizer.flat()[1].nbytes
@@ -125,7 +125,7 @@ def worker(a: argparse.Namespace) -> None:
         load = Load(tokens, batch, optimizer.flat()[0].numel(), "adamw_bf16")
         row = {
             "mode": a.mode, "precision": a.precision, "gpus": world.size, "shape": "x".join(map(str, shape)), "layers": a.layers, "seconds": round(slowest, 4),
-            "summing_seconds": round(summing, 5), "gradient_bytes": gradient_bytes, "blocks_bytes": size.blocks * size.block_bytes(a.precision),
+            "agreeing_seconds": round(agreeing, 5), "summing_seconds": round(summing, 5), "gradient_bytes": gradient_bytes, "blocks_bytes": size.blocks * size.block_bytes(a.precision),
             "bus_gb_per_s": round(bandwidth / 1e9, 2), "peak_allocated_gib": round(max(p for p, _ in peaks) / GIB, 2),
             "peak_reserved_gib": round(max(p for _, p in peaks) / GIB, 2),
             "predicted_peak_gib": round(predict(size, load, settings, world.size if sharded else 1).total / GIB, 2), "adapters_equal": len(set(same)) == 1,

@@ -6,6 +6,7 @@ A LoRA's base is frozen, so backward computes the gradients of activations alone
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 
@@ -28,12 +29,14 @@ class Link:
     latency: float = 10e-6
 
 
-# What sums of hundreds of MB reach, not what the data sheet says.
-NVLINK4 = Link(370e9)
+# What sums of hundreds of MB reach, not what the data sheet says. NVLink 4: sums of 1 GiB reach 329, 355 and 361 GB/s on hosts of
+# 2, 4 and 8 H100 without the switch's own adding.
+NVLINK4 = Link(330e9)
 PCIE5 = Link(45e9)
 PCIE4 = Link(20e9)
 INFINIBAND_400 = Link(45e9, 15e-6)  # one adapter a card
-ETHERNET_100 = Link(11e9, 30e-6)  # one a machine
+ETHERNET_100 = Link(11e9 / 8, 30e-6)  # one a machine of eight cards
+HOST_HOP = 40e-6  # seconds of a small message between two processes over the host's network
 
 
 @dataclass(frozen=True)
@@ -79,14 +82,29 @@ def step_flops(products: Products, recomputed: float = 1.0) -> float:
     return p.forward + (2.5 * p.attention + p.down + p.linear) + recomputed * (p.forward - p.down)
 
 
+def all_reduce_bytes(size: int, processes: int) -> float:
+    """That each card of a ring sends, and receives, to sum ``size`` bytes: 2 (n-1)/n of them."""
+    return 2 * (processes - 1) / processes * size
+
+
+def all_gather_bytes(size: int, processes: int) -> float:
+    """The same to bring ``size`` bytes together on every card: (n-1)/n of them."""
+    return (processes - 1) / processes * size
+
+
 def all_reduce_seconds(size: int, processes: int, link: Link) -> float:
-    """A ring: each card sends 2 (n-1)/n of ``size`` bytes in 2 (n-1) hops."""
-    return 2 * (processes - 1) * (size / processes / link.bandwidth + link.latency)
+    """In 2 (n-1) hops."""
+    return all_reduce_bytes(size, processes) / link.bandwidth + 2 * (processes - 1) * link.latency
 
 
 def all_gather_seconds(size: int, processes: int, link: Link) -> float:
-    """Each card sends (n-1)/n of ``size`` bytes in n-1 hops."""
-    return (processes - 1) * (size / processes / link.bandwidth + link.latency)
+    """In n-1 hops."""
+    return all_gather_bytes(size, processes) / link.bandwidth + (processes - 1) * link.latency
+
+
+def agreement_seconds(processes: int, hop: float = HOST_HOP) -> float:
+    """Of a step, on stops and counts: a gather of sizes, one of values and a sum, rings of gloo with 4 (n-1) hops together."""
+    return 4 * (processes - 1) * hop
 
 
 @dataclass(frozen=True)
@@ -109,20 +127,25 @@ def reduce_seconds(size: int, cluster: Cluster) -> float:
     return inside + all_reduce_seconds(size // cluster.cards, cluster.machines, cluster.between)
 
 
-def ddp_seconds(compute: float, gradient_bytes: int, cluster: Cluster, agreements: float = 0.5e-3) -> float:
-    """A step: nothing of the sum is hidden behind ``compute`` seconds. ``agreements``: on counts and stops, over the host's network."""
-    return compute + (reduce_seconds(gradient_bytes, cluster) + agreements if cluster.size > 1 else 0.0)
+def ddp_seconds(compute: float, gradient_bytes: int, cluster: Cluster) -> float:
+    """A step: nothing of the sum or the agreements is hidden behind ``compute`` seconds."""
+    return compute + reduce_seconds(gradient_bytes, cluster) + agreement_seconds(cluster.size)
 
 
-def fsdp_seconds(compute: float, base_bytes: int, gradient_bytes: int, cluster: Cluster, agreements: float = 0.5e-3) -> float:
-    """A step with the base sharded inside each machine: gathered for forward and once more for recomputing and backward.
+def fsdp_seconds(compute: float, blocks_bytes: int, gradient_bytes: int, cluster: Cluster) -> float:
+    """A step with the blocks sharded inside each machine: gathered for forward and once more for recomputing and backward.
 
     The next block is gathered while one is computed, so the longer of the two counts.
     """
-    gathered = 2 * all_gather_seconds(base_bytes, cluster.cards, cluster.inside)
-    return max(compute, gathered) + ddp_seconds(0.0, gradient_bytes, cluster, agreements)
+    gathered = 2 * all_gather_seconds(blocks_bytes, cluster.cards, cluster.inside)
+    return max(compute, gathered) + ddp_seconds(0.0, gradient_bytes, cluster)
 
 
 def efficiency(alone: float, together: float) -> float:
     """Of linear scaling, every card having as much to do as one alone."""
     return alone / together
+
+
+def busy(clips: int, processes: int) -> float:
+    """Part of the processes' passes, one clip each, that have a clip, in a step of ``clips`` of one bucket."""
+    return clips / (processes * math.ceil(clips / processes))

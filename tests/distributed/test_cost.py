@@ -10,6 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop, sdpa_f
 
 from benchmarks.model_19b import FORWARD_TFLOP, SHAPES, SMALL, TRANSFORMER_19B, adapter, build, inputs
 from ltx2core.distributed import cost
+from ltx2core.distributed.split import passes
 from ltx2core.geometry import audio_latent_length, video_tokens
 from ltx2core.memory.engine import FastEngine, MemorySettings
 from ltx2core.train.objective import Objective
@@ -106,7 +107,13 @@ def test_rings_against_a_simulation():
     hops = [part / link.bandwidth + link.latency for _ in range(2 * (n - 1))]
     assert cost.all_reduce_seconds(size, n, link) == pytest.approx(sum(hops))
     assert cost.all_gather_seconds(size, n, link) == pytest.approx(sum(hops) / 2)
-    assert cost.all_reduce_seconds(size, 1, link) == 0
+    assert cost.all_reduce_seconds(size, 1, link) == cost.agreement_seconds(1) == 0
+
+
+def test_busy_is_what_the_dealing_gives():
+    for clips, processes in ((5, 4), (8, 4), (256, 256), (30, 256), (3, 2)):
+        dealt = [passes(clips, 1, rank, processes) for rank in range(processes)]
+        assert cost.busy(clips, processes) == clips / sum(len(mine) for mine in dealt)
 
 
 def test_one_card_pays_nothing():
