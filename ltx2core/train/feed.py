@@ -25,8 +25,8 @@ AHEAD = 2
 class Part:
     """What one pass computes: clips at ``positions`` of the cache, at places ``slots`` of batch ``number``.
 
-    parts: passes of the optimizer step. sampler: its state behind the batch. real: False where a process has nothing left
-    to do and runs along on a clip that does not count.
+    parts: passes of the optimizer step. sampler: its state behind the batch. prior: any process has a clip of regularisation
+    in this pass. real: False where a process has nothing left to do and runs along on a clip that does not count.
     """
 
     positions: tuple[int, ...]
@@ -34,6 +34,7 @@ class Part:
     number: int
     parts: int
     sampler: dict[str, int]
+    prior: bool
     real: bool = True
 
 
@@ -41,7 +42,8 @@ class Part:
 class Batch:
     """``sampler`` is the sampler's state after this batch was drawn: what a checkpoint behind it must hold.
 
-    has_video, has_audio: whether any sample has a loss of that stream. regular: [B] bool, clips of regularisation.
+    has_video, has_audio: whether any sample has a loss of that stream. regular: [B] bool, clips of regularisation. prior:
+    whether any process has one in this pass, so that all make the base's prediction: sharded weights need all of them.
     number, slots: which random numbers it has. parts: passes of its optimizer step. real: clips that count.
     """
 
@@ -50,6 +52,7 @@ class Batch:
     has_video: bool
     has_audio: bool
     regular: torch.Tensor
+    prior: bool
     number: int
     slots: tuple[int, ...]
     parts: int
@@ -91,17 +94,23 @@ class Feed:
         losses = (bool(stream.mask.any()) for stream in (inputs.video, inputs.audio))
         regular = torch.tensor([i >= self._learnt for i in part.positions])
         real = len(part.slots) if part.real else 0
-        return Batch(inputs.pin() if self._pin else inputs, part.sampler, *losses, regular, part.number, part.slots, part.parts, real)
+        return Batch(inputs.pin() if self._pin else inputs, part.sampler, *losses, regular, part.prior, part.number, part.slots, part.parts, real)
 
     def _plan(self) -> list[Part]:
         """The passes of what the sampler draws next."""
         drawn, number = self._sampler.next(), self._number
         state, size = self._sampler.state_dict(), self._settings.batch_size
         self._number += 1
+        regular = [i >= self._learnt for i in drawn]
         if not self._settings.global_batch:
-            return [Part(drawn, tuple(range(len(drawn))), number, self._settings.accumulation, state)]
-        mine = passes(len(drawn), size, self._world.rank, self._world.size)
-        return [Part(tuple(drawn[i] for i in slots or (0,)), slots or (0,), number, len(mine), state, bool(slots)) for slots in mine]
+            return [Part(drawn, tuple(range(len(drawn))), number, self._settings.accumulation, state, any(regular))]
+        dealt = [passes(len(drawn), size, rank, self._world.size) for rank in range(self._world.size)]
+        mine = dealt[self._world.rank]
+        prior = [any(regular[i] for row in dealt for i in row[p]) for p in range(len(mine))]
+        return [
+            Part(tuple(drawn[i] for i in slots or (0,)), slots or (0,), number, len(mine), state, together, bool(slots))
+            for slots, together in zip(mine, prior, strict=True)
+        ]  # fmt: skip
 
     def next(self) -> Batch:
         while len(self._ahead) <= AHEAD:

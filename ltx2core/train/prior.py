@@ -31,8 +31,6 @@ def without_adapter(lora: InjectedLoRA) -> Iterator[None]:
 
 def with_prior(inputs: StepInputs, regular: Tensor, lora: InjectedLoRA, predict: Predict) -> StepInputs:
     """``inputs`` with the base's velocities as targets of the samples ``regular`` [B] bool; on the device of ``inputs``."""
-    if not regular.any():
-        return inputs
     training = lora.model.training
     lora.model.eval()
     with without_adapter(lora):

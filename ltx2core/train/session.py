@@ -134,7 +134,7 @@ class Session:
     def _inputs(self, batch: Batch) -> StepInputs:
         """What the engine gets of ``batch``: with the methods' own forward passes done."""
         inputs = self._rolled(batch.inputs, batch)
-        if batch.regular.any():
+        if batch.prior:
             inputs = with_prior(inputs.to(self.device), batch.regular, self.lora, self.engine.predict)
         return inputs if self.crepa is None else self.crepa.weighted(inputs, self.step)
 

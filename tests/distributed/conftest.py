@@ -52,6 +52,7 @@ def write_run(folder):
             "checkpoint": "tiny.safetensors", "text_encoder": "gemma.safetensors", "output": output, "name": "mine", "dataset": {"folder": "clips", **SIZE},
             "lora": {"rank": 2}, "train": {**TRAIN, **(train or {})}, **values,
         }  # fmt: skip
+        run = {key: value for key, value in run.items() if value is not None}
         path = folder / f"{output}.json"
         path.write_text(json.dumps(run), encoding="utf-8")
         return path

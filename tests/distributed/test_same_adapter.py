@@ -55,6 +55,16 @@ def test_sharded_base(folder, single, run_on):
     check_same(folder, single, "sharded", events)
 
 
+def test_several_sets_and_regularisation_on_a_sharded_base(folder, run_on):
+    """Where one process has a clip of regularisation all make the base's prediction, for which a sharded base needs every one."""
+    clips = {"folder": "clips", "width": 64, "height": 64, "frames": 9}
+    sets = {"dataset": None, "datasets": [clips, {**clips, "id": "wide", "width": 96, "max_samples": 2}], "regularisation": {**clips, "max_samples": 1}}
+    run_on(1, "sets_1", **sets)
+    run_on(2, "sets_2", distributed="fsdp2", **sets)
+    ours, theirs = state(folder, "sets_2"), state(folder, "sets_1")
+    assert relative(ours.part("adapter"), theirs.part("adapter")) <= 1e-5 and ours.sampler == theirs.sampler
+
+
 def test_two_clips_a_pass(folder, single, run_on):
     """Other shapes round otherwise, and Adam magnifies that where a gradient is nearly 0, so the losses are compared."""
     run_on(1, "passes", {"batch_size": 2})

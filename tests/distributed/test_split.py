@@ -52,7 +52,7 @@ def batch(video_mask, audio_mask, real):
         return StreamInputs(*(torch.zeros(len(mask), 4, 2) for _ in range(2)), torch.tensor(mask, dtype=torch.float32), *(torch.zeros(1),) * 3)
 
     inputs = StepInputs(stream(video_mask), stream(audio_mask))
-    return Batch(inputs, {}, True, True, torch.zeros(len(video_mask), dtype=torch.bool), 0, tuple(range(len(video_mask))), 2, real)
+    return Batch(inputs, {}, True, True, torch.zeros(len(video_mask), dtype=torch.bool), False, 0, tuple(range(len(video_mask))), 2, real)
 
 
 class Peers:
