@@ -15,6 +15,8 @@ for folder in (HERE, HOST):
 
 from browser_tools import NoBrowser, run_script, script_environment  # noqa: E402
 
+from ltx2core.tiny_upscaler import write_tiny_upscaler  # noqa: E402
+
 _spec = importlib.util.spec_from_file_location("ltx2_host_conftest", HOST / "conftest.py")
 _host = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(_host)
@@ -36,6 +38,9 @@ def comfy(visit, comfy_root, tmp_path_factory):
     """A ComfyUI of these tests' own, since a browser leaves settings behind; asked for a browser first, which is quicker."""
     base = tmp_path_factory.mktemp("browsed")
     fill_base(base)
+    # A graph whose chosen upscaler is missing opens with a dialog.
+    (base / "models" / "latent_upscale_models").mkdir(parents=True)
+    write_tiny_upscaler(base / "models" / "latent_upscale_models" / "ltx-2-spatial-upscaler-x2-1.0.safetensors")
     (base / "input" / "ltx2_clips" / "unreadable.mp4").write_bytes(b"no film")
     (base / "input" / "ltx2_clips" / "unreadable.txt").write_text("a caption", encoding="utf-8")
     named = os.environ.get("COMFYUI_FRONTEND")
