@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from ..errors import LTX2Error
 from ..geometry import pixel_frames
-from ..media.audio import Waveform, fit_length
+from ..media.audio import Waveform, fit_length, resample
 from ..models.audio import OUTPUT_RATE, decode_audio_latents
 from ..models.decode_plan import DecodeWay, decode_ways
 from ..models.handle import Models
@@ -46,7 +46,10 @@ def decode(latents: Latents, models: Models, *, residency: Residency, reporter: 
     pictures = [latents.pictures] * len(latents.video) if latents.pictures is not None else _pictures(latents, models, residency, reporter, tiled)
     seconds = frames / latents.frame_rate
     if latents.sound is not None:
-        return [Clip(p, fit_length(latents.sound, seconds), latents.frame_rate) for p in pictures]
+        sound = latents.sound
+        if sound.samples.shape[0] > 2:  # files and other nodes take one or two channels
+            sound = resample(sound, sound.rate)
+        return [Clip(p, fit_length(sound, seconds), latents.frame_rate) for p in pictures]
     audio_vae, vocoder = models.component("audio_vae"), models.component("vocoder")
     with residency.use(audio_vae), residency.use(vocoder):
         samples = decode_audio_latents(audio_vae, vocoder, latents.audio.to(residency.device)).cpu()

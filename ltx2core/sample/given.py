@@ -61,6 +61,8 @@ class Given:
     def __post_init__(self) -> None:
         if self.sound_fit not in SOUND_FITS:
             raise LTX2Error(f"sound_fit is {self.sound_fit!r}; choose one of {', '.join(SOUND_FITS)}.")
+        for sound in (self.sound, self.beginning.sound if self.beginning is not None else None):
+            _check_sound(sound)
         sounds = [self.sound is not None, self.sound_latents is not None, self.beginning is not None and self.beginning.sound is not None]
         if sum(sounds) > 1:
             raise LTX2Error("Two sounds are given for one clip; give one of them.")
@@ -80,6 +82,15 @@ class Given:
             "sound" if self.sound is not None or self.sound_latents is not None else "",
         ]
         return " and ".join(n for n in names if n) + " to video" if any(names) else "text to video"
+
+
+def _check_sound(sound: Waveform | None) -> None:
+    if sound is None:
+        return
+    if not sound.samples.numel():
+        raise LTX2Error("The sound that is given is empty; give one that lasts some time, or take it away.")
+    if not sound.samples.isfinite().all():
+        raise LTX2Error("The sound that is given holds values that are no numbers; give another file, or save it again.")
 
 
 def fitted(given: Given, settings: SampleSettings, reporter: Reporter) -> SampleSettings:

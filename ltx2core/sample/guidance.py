@@ -37,7 +37,7 @@ class Guidance:
 
 
 def combine(guidance: Guidance, conditional: Tensor, negative: Tensor | None, perturbed: Tensor | None, isolated: Tensor | None) -> Tensor:
-    """x0 predictions of one modality, float32, combined (source of the sum and the rescaling: the official guider)."""
+    """x0 predictions of one modality, float32 [B, N, C], combined (source of the sum and the rescaling: the official guider)."""
     result = conditional
     if negative is not None:
         result = result + (guidance.cfg - 1) * (conditional - negative)
@@ -46,7 +46,8 @@ def combine(guidance: Guidance, conditional: Tensor, negative: Tensor | None, pe
     if isolated is not None:
         result = result + (guidance.modality - 1) * (conditional - isolated)
     if guidance.rescale:
-        factor = conditional.std() / result.std()
+        dims = tuple(range(1, result.ndim))  # of each sample alone, so that a batch changes nothing
+        factor = conditional.std(dims, keepdim=True) / result.std(dims, keepdim=True)
         result = result * (guidance.rescale * factor + 1 - guidance.rescale)
     return result
 

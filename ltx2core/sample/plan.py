@@ -11,6 +11,7 @@ from ..cache.dataset import DatasetCache
 from ..cache.store import Store
 from ..checkpoint.adapter import Adapter
 from ..checkpoint.adapter_info import reference_factors
+from ..checkpoint.adapter_tools import check_strength
 from ..errors import LTX2Error
 from ..media.write import CODECS, suffix
 from ..models.handle import Models
@@ -91,6 +92,8 @@ class Plan:
             raise LTX2Error(f"The codec {self.codec!r} is not known; choose {' or '.join(CODECS)}.")
         if not self.rows or not self.seeds:
             raise LTX2Error("There is nothing to validate; give at least one prompt and one seed.")
+        for adapter, strength in (pair for column in self.columns for pair in column.adapters):
+            check_strength(adapter.name, strength)
         labels = [c.label for c in self.columns]
         if twice := next((x for x in labels if labels.count(x) > 1 or x in (BASE, ORIGINAL)), None):
             raise LTX2Error(f"Two columns are called {twice!r}; give each adapter a label of its own.")

@@ -133,6 +133,32 @@ def test_seed_list_gives_the_samples_of_single_runs(tiny_models, features, servi
         replace(LONG, seeds=(1, 2), batch=3)
 
 
+@pytest.mark.parametrize("own", [{"video_cfg": 3.0, "rescale": 0.7}, {"video_cfg": 3.0, "audio_cfg": 7.0, "stg": 1.0, "modality": 3.0, "rescale": 0.7}, {"video_cfg": 2.0, "sampler": "heun"}])
+def test_guidance_of_a_batch_is_that_of_its_samples(tiny_models, features, services, own):
+    settings, texts = replace(LONG, **own), (features(0), features(1))
+    many = make(tiny_models, replace(settings, seeds=(7, 3)), *texts, **services)
+    for i, seed in enumerate((7, 3)):
+        single = make(tiny_models, replace(settings, seed=seed), *texts, **services)
+        torch.testing.assert_close(many.video[i : i + 1], single.video, atol=5e-4, rtol=1e-3)
+        torch.testing.assert_close(many.audio[i : i + 1], single.audio, atol=5e-4, rtol=1e-3)
+
+
+def test_sounds_of_other_kinds(tiny_models, features, services):
+    """One channel stays as it is, more than two become two, and what is no sound is refused before anything runs."""
+    for channels, heard in ((1, 1), (6, 2)):
+        sound = Waveform(0.2 * torch.randn(channels, 48000, generator=torch.Generator().manual_seed(1)), 48000)
+        latents = make(tiny_models, LONG, features(0), given=Given(sound=sound), **services)
+        clip = decode(latents, tiny_models, residency=services["residency"])[0]
+        assert clip.waveform.samples.shape == (heard, 48000) and latents.audio.isfinite().all()
+        expected = sound.samples if channels == 1 else sound.samples.mean(0).expand(2, -1)
+        gain = (clip.waveform.samples * expected).sum() / (clip.waveform.samples.norm() * expected.norm())
+        assert gain > 0.99
+    for samples, said in ((torch.zeros(2, 0), "is empty"), (torch.full((2, 100), float("nan")), "no numbers")):
+        for given in (lambda s: Given(sound=s), lambda s: Given(beginning=Beginning(noise_frames(9), s))):
+            with pytest.raises(LTX2Error, match=said):
+                given(Waveform(samples, 48000))
+
+
 GIVEN = {
     "image": lambda: Given((Picture(noise_frames(1, 1)), Picture(noise_frames(1, 2), -1, 0.6))),
     "sound": lambda: Given(sound=tone(1.0)),

@@ -258,6 +258,8 @@ def test_plans_that_cannot_be_made(plan, tiny_models, services, tmp_path, make_a
         replace(plan, seeds=())
     with pytest.raises(LTX2Error, match="'vp9' is not known"):
         replace(plan, codec="vp9")
+    with pytest.raises(LTX2Error, match="strength of the adapter a is nan"):
+        replace(plan, columns=columns_of([(make_adapter("a"), 1.0)], (0.5, float("nan"))))
     foreign = replace(make_adapter("new"), family="2.3")
     with pytest.raises(LTX2Error, match="trained for 2.3"):
         validate(tiny_models, replace(plan, columns=(Column("new", ((foreign, 1.0),)),)), tmp_path, **services)
