@@ -59,9 +59,15 @@ def _demo(arguments: argparse.Namespace) -> None:
 
 
 def _tiny(arguments: argparse.Namespace) -> None:
-    from .tiny_base import write_tiny_models
+    if arguments.full:
+        from .full_size import write_full
+        from .standalone import default_device
 
-    checkpoint, text_encoder = write_tiny_models(Path(arguments.folder))
+        checkpoint, text_encoder = write_full(Path(arguments.folder), arguments.gemma == "fp8", default_device())
+    else:
+        from .tiny_base import write_tiny_models
+
+        checkpoint, text_encoder = write_tiny_models(Path(arguments.folder))
     print(f"{checkpoint}\n{text_encoder}")
 
 
@@ -99,6 +105,8 @@ def parser() -> argparse.ArgumentParser:
     demo.set_defaults(do=_demo)
     tiny = commands.add_parser("tiny", help="write tiny models in the real layout, for tests and tries")
     tiny.add_argument("folder")
+    tiny.add_argument("--full", action="store_true", help="random weights at full size instead, for measuring: 40 GiB and Gemma; bytes are told first")
+    tiny.add_argument("--gemma", choices=("fp8", "bf16"), default="fp8", help="with --full: 12 or 22 GiB on disk")
     tiny.set_defaults(do=_tiny)
     adapter.add(commands)
     validate.add(commands)

@@ -37,6 +37,7 @@ class TinySize:
     registers: int = 128
     vocoder_channels: int = 32
     connector_layers: int = 1
+    connector_heads: int = 2
     decoder: tuple[int, int] = (16, 2)
 
 
@@ -46,7 +47,6 @@ NATIVE_DECODER = (128, 1)
 def tiny_config(size: TinySize = TinySize()) -> dict:
     """The header's ``config`` as Lightricks' file has it, with small numbers."""
     dim, audio_dim = size.heads * size.head_dim, size.heads * size.audio_head_dim
-    connector_heads = 2
     return {
         "transformer": {
             "_class_name": "AVTransformer3DModel",
@@ -81,8 +81,8 @@ def tiny_config(size: TinySize = TinySize()) -> dict:
             "av_cross_ada_norm": True,
             "use_audio_video_cross_attention": True,
             "share_ff": False,
-            "connector_num_attention_heads": connector_heads,
-            "connector_attention_head_dim": size.caption_channels // connector_heads,
+            "connector_num_attention_heads": size.connector_heads,
+            "connector_attention_head_dim": size.caption_channels // size.connector_heads,
             "connector_num_layers": size.connector_layers,
             "connector_positional_embedding_max_pos": [4096],
         },
@@ -168,12 +168,12 @@ def _connector_stubs(size: TinySize) -> dict[str, tuple[int, ...]]:
     }
 
 
-def tiny_shapes(size: TinySize = TinySize()) -> dict[str, torch.Size]:
-    """Every key of the tiny combined file, in the file's names, with its shape."""
+def combined_shapes(config: dict, size: TinySize) -> dict[str, torch.Size]:
+    """Every key of a combined file with this ``config``, in the file's names, with its shape; ``size`` is the connectors'."""
     from .checkpoint.header import TensorInfo
 
     stubs = {k: TensorInfo("F32", s, 0, 0) for k, s in _connector_stubs(size).items()}
-    blank = Checkpoint(Header(Path("tiny"), stubs, {"config": json.dumps(tiny_config(size))}, 0, 0, ""), LTX_2_0)
+    blank = Checkpoint(Header(Path("tiny"), stubs, {"config": json.dumps(config)}, 0, 0, ""), LTX_2_0)
     shapes = {}
     for name, keymap in LTX_2_0.components.items():
         shapes |= {keymap.to_file(k): v.shape for k, v in skeleton(blank, name).state_dict().items()}
@@ -195,7 +195,7 @@ def _random(key: str, shape: torch.Size, generator: torch.Generator) -> Tensor:
 def tiny_state(size: TinySize = TinySize(), seed: int = 0) -> dict[str, Tensor]:
     """Random weights in the file's names, float32."""
     generator = torch.Generator().manual_seed(seed)
-    return {k: _random(k, s, generator) for k, s in tiny_shapes(size).items()}
+    return {k: _random(k, s, generator) for k, s in combined_shapes(tiny_config(size), size).items()}
 
 
 def save_combined(path: Path, state: dict[str, Tensor], config: dict, dtype: torch.dtype = torch.bfloat16) -> Path:
@@ -206,3 +206,11 @@ def save_combined(path: Path, state: dict[str, Tensor], config: dict, dtype: tor
 def write_tiny_checkpoint(path: str | Path, size: TinySize = TinySize(), seed: int = 0, dtype: torch.dtype = torch.bfloat16) -> Path:
     """Write a tiny random combined LTX-2 2.0 file; about a second."""
     return save_combined(Path(path), tiny_state(size, seed), tiny_config(size), dtype)
+
+
+if __name__ == "__main__":  # python -m ltx2core.tiny FOLDER --full
+    import sys
+
+    from .cli import main
+
+    sys.exit(main(["tiny", *sys.argv[1:]]))

@@ -37,12 +37,11 @@ def tokenizer_model() -> bytes:
     return model.getvalue()
 
 
-def _config(vocabulary: int, hidden_size: int, num_layers: int):
+def _config(vocabulary: int, **sizes: int):
     from transformers import Gemma3TextConfig
 
     return Gemma3TextConfig(
-        vocab_size=vocabulary, hidden_size=hidden_size, intermediate_size=hidden_size * 2, num_hidden_layers=num_layers,
-        num_attention_heads=_HEADS, num_key_value_heads=_KV_HEADS, head_dim=_HEAD_DIM, query_pre_attn_scalar=_HEAD_DIM, sliding_window=1024,
+        vocab_size=vocabulary, **sizes, query_pre_attn_scalar=sizes["head_dim"], sliding_window=1024,
         rope_parameters={
             "full_attention": {"rope_type": "linear", "factor": 8.0, "rope_theta": 1_000_000.0},
             "sliding_attention": {"rope_type": "default", "rope_theta": 10_000.0},
@@ -50,16 +49,27 @@ def _config(vocabulary: int, hidden_size: int, num_layers: int):
     )  # fmt: skip
 
 
-def _weights(config, seed: int) -> dict[str, Tensor]:
+def _shapes(config) -> dict[str, torch.Size]:
     from transformers import Gemma3TextModel
 
     with torch.device("meta"):
-        shapes = {k: v.shape for k, v in Gemma3TextModel(config).state_dict().items()}
+        return {k: v.shape for k, v in Gemma3TextModel(config).state_dict().items()}
+
+
+def gemma_shapes(vocabulary: int, **sizes: int) -> dict[str, torch.Size]:
+    """Names and shapes of transformers' Gemma3TextModel. ``sizes``: hidden_size, intermediate_size, num_hidden_layers,
+    num_attention_heads, num_key_value_heads and head_dim.
+    """
+    return _shapes(_config(vocabulary, **sizes))
+
+
+def _weights(config, seed: int) -> dict[str, Tensor]:
+    shapes = _shapes(config)
     generator = torch.Generator().manual_seed(seed)
     return {k: torch.randn(s, generator=generator) * (0.1 if len(s) == 1 else s[-1] ** -0.5) for k, s in shapes.items()}
 
 
-def _is_quantised(key: str) -> bool:
+def is_quantised(key: str) -> bool:
     """The linears of the layers, as published files do; embeddings and norms stay bf16."""
     return key.startswith("layers.") and key.endswith("_proj.weight")
 
@@ -108,7 +118,11 @@ def write_tiny_gemma(path: str | Path, hidden_size: int = 64, num_layers: int = 
     path, tokenizer = Path(path), tokenizer_model()
     import sentencepiece
 
-    config = _config(sentencepiece.SentencePieceProcessor(model_proto=tokenizer).GetPieceSize(), hidden_size, num_layers)
+    sizes = {
+        "hidden_size": hidden_size, "intermediate_size": hidden_size * 2, "num_hidden_layers": num_layers, "num_attention_heads": _HEADS,
+        "num_key_value_heads": _KV_HEADS, "head_dim": _HEAD_DIM,
+    }  # fmt: skip
+    config = _config(sentencepiece.SentencePieceProcessor(model_proto=tokenizer).GetPieceSize(), **sizes)
     weights = _weights(config, seed)
     if kind == "directory":
         _write_directory(path, config, weights, tokenizer)
@@ -116,7 +130,7 @@ def write_tiny_gemma(path: str | Path, hidden_size: int = 64, num_layers: int = 
     quantise = {"file_fp8": _fp8, "file_nvfp4": _nvfp4}.get(kind)
     state = {}
     for key, weight in weights.items():
-        state |= quantise("model." + key, weight) if quantise and _is_quantised(key) else {"model." + key: weight.bfloat16()}
+        state |= quantise("model." + key, weight) if quantise and is_quantised(key) else {"model." + key: weight.bfloat16()}
     state["spiece_model"] = torch.frombuffer(bytearray(tokenizer), dtype=torch.uint8)
     save_file(state, path)
     return path
