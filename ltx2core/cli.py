@@ -38,18 +38,16 @@ def _run(arguments: argparse.Namespace) -> None:
 def _plan(arguments: argparse.Namespace) -> None:
     import torch
 
-    from .memory.plan import GIB, BaseSize, choose
-    from .memory.training import load_of
-    from .models.build import skeleton
+    from .memory.engine import MemorySettings
+    from .memory.plan import GIB, choose, predict
+    from .preflight.space import load_and_size
     from .runfile import Runner, read_run
     from .standalone import ConsoleReporter, PlainResidency, StopFlag
 
     runner = Runner(read_run(Path(arguments.run)), PlainResidency(torch.device("cpu")), ConsoleReporter(quiet=True), StopFlag())
-    model = skeleton(runner.models.checkpoint, "transformer")
-    clips = runner.clips()
-    sizes = [(c.bucket.frames, c.bucket.height, c.bucket.width, c.frame_rate) for c in clips]
-    load = load_of(runner.run.config, model, sizes, any(c.has_audio for c in clips))
-    print(choose(BaseSize.of(model), load, round(arguments.vram * GIB), round(arguments.ram * GIB)))
+    load, size = load_and_size(runner.run.config, runner.models.checkpoint, runner.clips())
+    alone = runner.run.config.train.audio_only
+    print(predict(size, load, MemorySettings()) if alone else choose(size, load, round(arguments.vram * GIB), round(arguments.ram * GIB)))
 
 
 def _demo(arguments: argparse.Namespace) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from safetensors import safe_open
@@ -59,13 +59,14 @@ def assign(module: nn.Module, name: str, tensor: Tensor) -> None:
 
 
 def fill_module(
-    module: nn.Module, files: Header | Sequence[Header], keymap: KeyMap, component: str, device: torch.device, dtype: torch.dtype, left: str | None = None
+    module: nn.Module, files: Header | Sequence[Header], keymap: KeyMap, component: str, device: torch.device, dtype: torch.dtype,
+    left: Callable[[str], bool] | None = None,
 ) -> nn.Module:  # fmt: skip
     """Read ``component`` into ``module`` (on meta) tensor by tensor: at no time are there two copies.
 
     ``files``: one header, or those of all shards. Floating and quantised weights become ``dtype``; parameters are
     frozen. Runs outside inference mode, so that the weights can be used under autograd whatever the caller's mode.
-    What has a name that begins with ``left`` is checked as all else and not read.
+    What ``left`` says of its name is checked as all else and not read.
     """
     headers = (files,) if isinstance(files, Header) else tuple(files)
     with torch.inference_mode(False), torch.no_grad():
@@ -76,13 +77,14 @@ def fill_module(
     return module.eval()
 
 
-def _fill_from(module, header: Header, names: Mapping[str, str], component: str, expected, device: torch.device, dtype: torch.dtype, left: str | None) -> None:
+def _fill_from(module, header: Header, names: Mapping[str, str], component: str, expected, device: torch.device, dtype: torch.dtype,
+               left: Callable[[str], bool] | None) -> None:  # fmt: skip
     layers = quantised_layers(header, names.values())
     for name, key in names.items():
         check_shape(header, component, key, logical_shape(header, key, layers.get(key)), expected[name].shape)
     with safe_open(header.path, framework="pt", device=str(device)) as file:
         for name, key in names.items():
-            if left is not None and name.startswith(left):
+            if left is not None and left(name):
                 continue
             # Its own memory, not a view of the mapped file, so that the file may change or go.
             assign(module, name, read_weight(file, key, layers.get(key), dtype))

@@ -25,7 +25,7 @@ class BlockFile:
     def __init__(self, checkpoint: Checkpoint, dtype: torch.dtype):
         self._path, self._dtype = checkpoint.path, dtype
         self.model, keymap = skeleton(checkpoint, "transformer"), checkpoint.family.components["transformer"]
-        fill_module(self.model, checkpoint.header, keymap, "transformer", torch.device("cpu"), dtype, left=_BLOCKS)
+        fill_module(self.model, checkpoint.header, keymap, "transformer", torch.device("cpu"), dtype, left=lambda name: name.startswith(_BLOCKS))
         self._keys: list[dict[str, nn.Parameter]] = []
         with torch.inference_mode(False):
             for index, block in enumerate(self.model.transformer_blocks):

@@ -17,6 +17,7 @@ from ..distributed.kinds import choose_kind
 from ..distributed.world import ALONE, World
 from ..errors import LTX2Error
 from ..geometry import audio_latent_length, video_tokens
+from ..models.audio_branch import load_audio_branch
 from ..models.build import skeleton
 from ..models.handle import Models
 from ..protocols import Reporter, Residency, StopSignal
@@ -37,8 +38,9 @@ _NCCL_BYTES = 400 * 2**20
 
 def load_of(run: RunConfig, model, sizes: Sequence[tuple[int, int, int, float]], has_audio: bool) -> Load:
     """The largest bucket and the values that the run trains. ``sizes``: (frames, height, width, frame rate) of every clip."""
-    tokens = max(video_tokens(f, h, w) + audio_latent_length(f, rate) for f, h, w, rate in sizes)
-    modules = choose_targets(run.lora.targets, len(model.transformer_blocks), has_audio).modules
+    alone = run.train.audio_only
+    tokens = max((0 if alone else video_tokens(f, h, w)) + audio_latent_length(f, rate) for f, h, w, rate in sizes)
+    modules = choose_targets(run.lora.targets, len(model.transformer_blocks), has_audio, alone).modules
     linears = (model.get_submodule(m) for m in modules)
     trained = sum(run.lora.rank * (layer.in_features + layer.out_features) for layer in linears)
     return Load(tokens * run.train.batch_size, run.train.batch_size, trained, run.train.optimizer if run.train.optimizer == "adamw_bf16" else "adamw")
@@ -92,8 +94,9 @@ def train_lora(
 ) -> TrainResult:
     """``train.loop.train`` with the base where ``memory`` says; None lets the plan decide by what is free.
 
-    Sound alone is trained with plain resident weights: it needs little memory beside them. A pause that ``controls`` ask
-    for is waited for here, with nothing of the run on the device.
+    Of sound alone only its own branch is read, a sixth of the weights, and lies on the device whole and plain; with previews
+    all of the model does, since they show the picture too. A pause that ``controls`` ask for is waited for here, with
+    nothing of the run on the device.
 
     Args:
         world: the processes that share the run; all call this.
@@ -138,6 +141,8 @@ def _train_planned(models: Models, run: RunConfig, cache: DatasetCache, memory: 
     if placed.sharded:
         # On a processor with the arithmetic of the plain step, as without sharding.
         return _sharded(models, run, cache, residency, common, plan.settings if plan else memory or MemorySettings(fused=False))
+    if run.train.audio_only:
+        return _sound_alone(models, run, cache, residency, reporter, memory, common)
     if plan is None:
         return _resident(run, models.component("transformer"), cache, residency, common)
     settings = plan.settings
@@ -152,6 +157,24 @@ def _train_planned(models: Models, run: RunConfig, cache: DatasetCache, memory: 
     with _blocks_in_file(models, residency) as file:
         engine = fast_engine(settings, file.bring)
         return train(run, file.model, cache, residency=WithoutBlocks(residency, plan.weights), engine=engine, working_bytes=working, **common)
+
+
+def _sound_alone(models: Models, run: RunConfig, cache: DatasetCache, residency: Residency, reporter: Reporter, memory: MemorySettings | None,
+                 common: Mapping[str, Any]) -> TrainResult:  # fmt: skip
+    """``train`` with the sound's branch of the model."""
+    if memory is not None:
+        reporter.message("Sound alone is trained with the sound's own weights, plain and resident; the memory settings are left aside.")
+    if common["preview"] is not None:
+        reporter.message("Previews show the picture too, so the whole model lies on the device; without them sound alone needs a sixth of it.")
+        return _resident(run, models.component("transformer"), cache, residency, common)
+    whole = models.loaded("transformer")
+    if whole is not None:
+        residency.release(whole)
+    branch = load_audio_branch(models.checkpoint, models.dtype)
+    try:
+        return _resident(run, branch, cache, residency, common)
+    finally:
+        residency.release(branch)
 
 
 @contextmanager

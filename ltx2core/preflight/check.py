@@ -85,7 +85,9 @@ def check(subject: Subject, free: Free = Free()) -> Iterable[Finding]:
     others = {"encoding clips": space.caching_bytes(found, subject.checkpoint, subject.vae or space.USUAL_VAE)}
     if subject.text_encoder is not None:
         others["encoding captions"] = space.text_bytes(subject.text_encoder, subject.checkpoint)
-    yield from space.memory(size, load, subject.memory, free, others)
+    # Sound alone lies on the card plain and whole.
+    wanted = MemorySettings() if subject.config.train.audio_only else subject.memory
+    yield from space.memory(size, load, wanted, free, others)
 
 
 def check_run(run, free: Free = Free(), memory: Path | None = None) -> Preflight:

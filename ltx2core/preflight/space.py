@@ -14,6 +14,7 @@ from ..geometry import audio_latent_length, video_tokens
 from ..memory.engine import MemorySettings
 from ..memory.plan import GIB, OPTIMIZER_BYTES, BaseSize, Load, Plan, choose, predict
 from ..memory.training import load_of
+from ..models.audio_branch import keep_sound
 from ..models.build import skeleton
 from ..models.vae_bytes import encode_working_bytes
 from ..models.vae_memory import ROLLED, VaeMemory
@@ -86,6 +87,7 @@ def text_bytes(text_encoder, checkpoint: Checkpoint) -> int:
 
 def load_and_size(run: RunConfig, checkpoint: Checkpoint, clips: Sequence[Clip]) -> tuple[Load, BaseSize]:
     model = skeleton(checkpoint, "transformer")
+    model = keep_sound(model) if run.train.audio_only else model
     sizes = [(c.bucket.frames, c.bucket.height, c.bucket.width, c.frame_rate) for c in clips]
     return load_of(run, model, sizes, any(c.has_audio for c in clips)), BaseSize.of(model)
 

@@ -14,10 +14,8 @@ from torch.utils.checkpoint import checkpoint
 
 from ..cache.dataset import DatasetCache, Sample
 from ..errors import LTX2Error
+from ..models.audio_branch import of_sound
 from ..models.forward import Modality
-
-# Parts of a block that this branch runs through.
-AUDIO_PARTS = ("audio_attn1", "audio_attn2", "audio_ff")
 
 
 def _modulation(embed: nn.Module, timesteps: Tensor, scale: float, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
@@ -77,6 +75,6 @@ def check_audio_only(cache: DatasetCache, modules: Sequence[str]) -> None:
     silent = [c.source for c in cache.clips if not c.has_audio]
     if silent:
         raise LTX2Error(f"Training sound alone needs sound in every clip and {silent[0]} has none ({len(silent)} of {len(cache)}); take them out of the folder.")
-    strange = [m for m in modules if m.startswith("transformer_blocks.") and m.split(".")[2] not in AUDIO_PARTS]
+    strange = [m for m in modules if not of_sound(m)]
     if strange:
         raise LTX2Error(f"Training sound alone never reaches {strange[0]}; set targets to audio_only, audio or audio_ff.")

@@ -91,7 +91,7 @@ def _train(work: _Work, targets: Targets, state: TrainState | None, last: int) -
     own_tensors(model)
     with work.residency.use(model, work.working_bytes), torch.random.fork_rng(devices=devices):
         measure.reset_peak(device)
-        dtype = model.proj_in.weight.dtype if run.train.dtype == "auto" else weight_dtype(run.train.dtype, device)
+        dtype = model.audio_proj_in.weight.dtype if run.train.dtype == "auto" else weight_dtype(run.train.dtype, device)
         with injected(model, run.lora, targets.modules, run.train.seed, dtype) as lora:
             if work.adapter is not None:
                 lora.load(work.adapter)

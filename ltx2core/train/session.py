@@ -68,7 +68,7 @@ class Session:
     @property
     def dtype(self) -> torch.dtype:
         """Of the model's inputs."""
-        weight = self.lora.model.proj_in.weight
+        weight = self.lora.model.audio_proj_in.weight
         return weight.dtype if weight.is_floating_point() else torch.bfloat16
 
     def _restore(self, state: TrainState) -> None:

@@ -85,7 +85,9 @@ def _audio_step(model: nn.Module, inputs: StepInputs, objective: Objective, runn
 
 @torch.no_grad()
 def velocities(model: nn.Module, inputs: StepInputs, objective: Objective, runner: BlockRunner | None) -> tuple[Tensor, Tensor]:
-    """What :meth:`Engine.predict` gives, on the inputs' device."""
+    """What :meth:`Engine.predict` gives, on the inputs' device. Where sound is trained alone, the picture's are zeros."""
+    if objective.audio_only:
+        return torch.zeros_like(inputs.video.target), denoise_audio(model, inputs.audio.modality()).float()
     video, audio = denoise(model, inputs.video.modality(), inputs.audio.modality(), av_cross_timestep=objective.av_cross_timestep, runner=runner)
     return video.float(), audio.float()
 

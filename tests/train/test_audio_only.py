@@ -1,12 +1,18 @@
 """Sound alone: the numbers of the whole model whose picture is cut off, and nothing of the picture computed."""
 
+import re
 from dataclasses import replace
 
 import pytest
 import torch
 
+from ltx2core.checkpoint.combined import open_checkpoint
 from ltx2core.errors import LTX2Error
+from ltx2core.memory.training import train_lora
+from ltx2core.models.audio_branch import keep_sound, load_audio_branch
+from ltx2core.models.build import load_transformer
 from ltx2core.models.forward import denoise
+from ltx2core.models.handle import Models
 from ltx2core.train.audio_only import denoise_audio
 from ltx2core.train.batch import prepare
 from ltx2core.train.conditioning import ConditioningSettings
@@ -14,7 +20,7 @@ from ltx2core.train.loop import train
 from ltx2core.train.lora import injected
 from ltx2core.train.objective import Objective
 from ltx2core.train.settings import LoRASettings, RunConfig, TrainSettings
-from ltx2core.train.step import EagerEngine
+from ltx2core.train.step import EagerEngine, training_step
 from ltx2core.train.targets import choose, preset_modules
 from ltx2core.train.tread import TreadRoute
 
@@ -90,3 +96,104 @@ def test_what_does_not_fit_is_named(model, make_cache, tmp_path, surroundings):
 
 def test_auto_targets():
     assert choose("auto", 2, True, True).modules == preset_modules("audio_only", 2)
+
+
+def linears(model):
+    """(tokens of text or of sound, inputs, outputs) of every linear layer of one block, and of those around the blocks that work on tokens."""
+    width, text = model.config.audio_num_attention_heads * model.config.audio_attention_head_dim, "text"
+    block = [("sound", width, width)] * 6 + [(text, width, width)] * 2  # four of self-attention, q and out of the text's; its k and v
+    inner = model.transformer_blocks[0].audio_ff.net[2].in_features
+    return width, block + [("sound", width, inner), ("sound", inner, width)]
+
+
+@pytest.mark.parametrize("picture", [1, 6])
+def test_a_step_s_arithmetic_is_that_of_the_sound_s_branch_written_out(picture, model, make_sample):
+    """Products counted by torch against those of the layers, however large the picture."""
+    from torch.nn.attention import SDPBackend, sdpa_kernel
+    from torch.utils.flop_counter import FlopCounterMode
+
+    rank, sample = 2, make_sample(1, height=picture, width=picture)
+    inputs, tokens = prepare([sample], 0, SETTINGS, torch.float32), sample.audio_latents.shape[1]
+    with injected(model, LoRASettings(rank=rank, targets="audio_only"), preset_modules("audio_only", 2), 0, torch.float32):
+        engine = EagerEngine(model, Objective.of(SETTINGS), torch.device("cpu"), False)
+        # The plain attention, whose products the counter knows on a processor.
+        with FlopCounterMode(display=False) as forward, sdpa_kernel(SDPBackend.MATH):
+            engine.evaluate(inputs)
+        with FlopCounterMode(display=False) as step, sdpa_kernel(SDPBackend.MATH):
+            engine(inputs)
+    width, block = linears(model)
+    count = {"sound": tokens, "text": sample.text_audio.shape[0]}
+    dense = sum(2 * count[kind] * i * o for kind, i, o in block)
+    adapter = sum(2 * count[kind] * rank * (i + o) for kind, i, o in block)
+    attention = 4 * tokens * width * (tokens + count["text"])  # scores and their sum, over sound and over text
+    layers = len(model.transformer_blocks)
+    caption, frequencies, channels = model.config.caption_channels, 256, 128
+    around = 2 * tokens * channels * width * 2  # in and out
+    around += 2 * count["text"] * (caption * width + width * width) + 2 * (frequencies * width + width * width + 6 * width * width)
+    assert forward.get_total_flops() == layers * (dense + adapter + attention) + around
+    # Backward: at most twice the products of forward for all but the frozen matrices, which need one; nothing else.
+    assert forward.get_total_flops() < step.get_total_flops() <= layers * (2 * dense + 3 * adapter + 3.5 * attention) + 2 * around
+
+
+def kept_bytes(model, inputs, settings):
+    """Of all tensors that autograd keeps for backward, weights aside, each memory once."""
+    own, kept = {t.untyped_storage().data_ptr() for t in [*model.parameters(), *model.buffers()]}, {}
+
+    def keep(t):
+        if t.untyped_storage().data_ptr() not in own:
+            kept[t.untyped_storage().data_ptr()] = t  # held, so that no address is used twice
+        return t
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda t: t):
+        training_step(model, inputs, Objective.of(settings)).total.backward()
+    return sum(t.untyped_storage().nbytes() for t in kept.values())
+
+
+def test_what_is_kept_for_backward_does_not_depend_on_the_picture(model, make_sample):
+    plain = replace(SETTINGS, audio_only=False)
+    with injected(model, LoRASettings(rank=2), preset_modules("audio_only", 2), 0, torch.float32):
+        small, large = (make_sample(1, height=side, width=side) for side in (1, 8))
+        alone = [kept_bytes(model, prepare([s], 0, SETTINGS, torch.float32), SETTINGS) for s in (small, large)]
+        both = [kept_bytes(model, prepare([s], 0, plain, torch.float32), plain) for s in (small, large)]
+    assert alone[0] == alone[1] and both[0] > alone[0] and both[1] > 5 * alone[0]
+
+
+def test_only_the_sound_s_weights_are_read_and_held(model, tiny_file, make_sample):
+    branch = load_audio_branch(open_checkpoint(tiny_file), torch.float32)
+    whole = dict(model.named_parameters())
+    held = dict(branch.named_parameters())
+    assert all(torch.equal(p, whole[n]) for n, p in held.items()) and not any(p.is_meta for p in held.values())
+    audio = r"(audio_(proj_in|proj_out|caption_projection|time_embed)\.|audio_scale_shift_table|transformer_blocks\.\d+\.audio_(attn[12]|ff|scale_shift_table))"
+    assert held.keys() == {n for n in whole if re.match(audio, n)}
+    inputs = prepare([make_sample(1)], 0, SETTINGS, torch.float32)
+    engines = (EagerEngine(m, Objective.of(SETTINGS), torch.device("cpu"), False) for m in (model, branch))
+    a, b = (engine.evaluate(inputs).audio for engine in engines)
+    assert a == b > 0
+
+
+def test_of_the_full_size_model_a_sixth_is_held():
+    from diffusers import LTX2VideoTransformer3DModel
+
+    with torch.device("meta"):
+        model = LTX2VideoTransformer3DModel()
+    whole = sum(p.numel() for p in model.parameters())
+    assert sum(p.numel() for p in keep_sound(model).parameters()) < whole / 5
+
+
+def test_a_run_by_its_memory_reads_the_branch_alone(tiny_file, make_cache, tmp_path, surroundings):
+    """The same adapter as with the whole model; the whole model is not even read."""
+    cache, run = make_cache(tmp_path / "cache", ({}, {})), RunConfig(LoRASettings(rank=2), replace(SETTINGS, steps=2, learning_rate=1e-2))
+    models = Models(open_checkpoint(tiny_file), torch.float32)
+    lean = train_lora(models, run, cache, directory=tmp_path / "lean", name="a", **surroundings)
+    assert models.loaded("transformer") is None
+    whole = train(run, load_transformer(models.checkpoint, dtype=torch.float32), cache, directory=tmp_path / "whole", name="a", **surroundings)
+    assert all(torch.equal(t, whole.adapter.layers[m].tensors()[n]) for m, layer in lean.adapter.layers.items() for n, t in layer.tensors().items())
+
+
+def test_the_base_s_prediction_is_that_of_the_branch(model, make_sample):
+    """For clips of regularisation: their target is what the sound's branch says, without a picture."""
+    inputs = prepare([make_sample(1)], 0, SETTINGS, torch.float32)
+    with torch.no_grad():
+        expected = denoise_audio(model, inputs.audio.modality())
+    video, audio = EagerEngine(model, Objective.of(SETTINGS), torch.device("cpu"), False).predict(inputs)
+    assert torch.equal(audio, expected) and not video.any()
