@@ -15,6 +15,7 @@ from ..ltx2core.hub import find_file
 from ..ltx2core.sample.published import PUBLISHED, preset_of, published, recognised
 from ..ltx2core.sample.settings import SampleSettings
 from .base import CATEGORY, AdapterWire, CheckpointWire, SampleSettingsWire, running
+from .folders import file_state
 from .host import names
 
 _SLOTS = 4
@@ -82,6 +83,13 @@ class LTX2LoadAdapter(io.ComfyNode):
                 io.String.Output("about", tooltip="Kind, rank, alpha, targets, family and reference scale of the file, and what a published adapter wants."),
             ],
         )  # fmt: skip
+
+    @classmethod
+    def fingerprint_inputs(cls, adapter: str = _NONE, hub_file: str = "", published: str = _NONE, **_) -> str:
+        """A LoRA that was trained anew under its name is read again."""
+        from .host.context import host
+
+        return file_state(lambda: _find(host(), adapter, hub_file, False, published))
 
     @classmethod
     def execute(cls, adapter: str, strength: float, hub_file: str = "", allow_download: bool = False, published: str = _NONE) -> io.NodeOutput:

@@ -1,11 +1,13 @@
-"""Whether a folder has changed since a node looked at it."""
+"""Whether a folder or a file has changed since a node looked at it."""
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from pathlib import Path
 
 from ..ltx2core.data.files import walk
+from ..ltx2core.errors import LTX2Error
 
 
 def folder_state(folder: Path) -> str:
@@ -21,3 +23,12 @@ def folder_state(folder: Path) -> str:
             continue
         digest.update(f"{path}|{state.st_size}|{state.st_mtime_ns}".encode("utf-8", "surrogateescape"))
     return digest.hexdigest()
+
+
+def file_state(find: Callable[[], Path]) -> str:
+    """Changes when the file is written anew, as a LoRA is by the next training; empty while ``find`` finds none."""
+    try:
+        state = find().stat()
+    except (LTX2Error, OSError):  # the node itself says what is missing
+        return ""
+    return f"{state.st_size}|{state.st_mtime_ns}"

@@ -9,6 +9,7 @@ from ..ltx2core.hub import find_file
 from ..ltx2core.models.handle import Models, weight_dtype
 from ..ltx2core.text.source import open_text_encoder
 from .base import CATEGORY, CheckpointWire, TextEncoderWire, running
+from .folders import file_state
 from .host import names
 
 
@@ -27,6 +28,12 @@ class LTX2LoadCheckpoint(io.ComfyNode):
             ],
             outputs=[CheckpointWire.Output("checkpoint", tooltip="The model, for caching, training and sampling.")],
         )  # fmt: skip
+
+    @classmethod
+    def fingerprint_inputs(cls, checkpoint: str = "", hub_file: str = "", **_) -> str:
+        from .host.context import host
+
+        return file_state(lambda: find_file(hub_file) if hub_file.strip() else host().paths.checkpoint(checkpoint))
 
     @classmethod
     def execute(cls, checkpoint: str, weight_dtype: str, hub_file: str = "") -> io.NodeOutput:

@@ -124,6 +124,27 @@ def test_shipped_workflows(comfy, files, name, size):
     assert (info.width, info.height, info.frames, info.has_audio) == (*size, 17, True)
 
 
+def test_an_adapter_trained_anew_is_read_again(comfy, files):
+    """The same graph, queued again: nothing is loaded while the file is the same, and the new file acts once it is there."""
+    path = comfy.base / "models" / "loras" / "again.safetensors"
+    graph = {
+        **BASE, "5": load(name="again.safetensors"),
+        "6": {"class_type": "LTX2ApplyAdapters", "inputs": {"checkpoint": ["1", 0], "adapter_1": ["5", 0], "strength_1": 1.0}},
+        "7": {"class_type": "LTX2Sample", "inputs": {"checkpoint": ["6", 0], "settings": ["4", 0], "positive": ["3", 0], "sound_fit": "fit_sound"}},
+        **save("7", ["7", 0], "again"),
+    }  # fmt: skip
+    found = []
+    for seed in (5, 5, 6):
+        if seed != 5 or not found:
+            save_adapter(path, adapter(seed))
+        done = comfy.wait(comfy.submit(graph))
+        cached = next(detail["nodes"] for kind, detail in done["status"]["messages"] if kind == "execution_cached")
+        files_now = sorted((comfy.base / "output").glob("again_*.latent"))
+        found.append(("5" in cached, load_file(files_now[-1])["latent_tensor"]))
+    assert [cached for cached, _ in found] == [False, True, False]
+    assert torch.equal(found[0][1], found[1][1]) and (found[2][1] - found[0][1]).abs().max() > 1e-3
+
+
 def test_half_size_for_the_first_stage(comfy, files):
     graph = {
         **BASE, "4": {"class_type": "LTX2SampleSettings", "inputs": {**SETTINGS, "width": 200, "height": 128}},
