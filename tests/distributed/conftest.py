@@ -2,8 +2,10 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -23,9 +25,9 @@ def _environment():
     return {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
 
 
-def torchrun(processes, *arguments, **options):
-    """A started process; its output is in ``stdout``."""
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes), "-m", "ltx2core", *map(str, arguments), "--device", "cpu"]
+def torchrun(processes, *arguments, device="cpu", agents=("--standalone",), **options):
+    """A started process; its output is in ``stdout``. agents: torchrun's own options for how machines find each other."""
+    command = [sys.executable, "-m", "torch.distributed.run", *agents, "--nproc-per-node", str(processes), "-m", "ltx2core", *map(str, arguments), "--device", device]
     return subprocess.Popen(command, cwd=ROOT, env=_environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, **options)
 
 
@@ -62,16 +64,16 @@ def write_run(folder):
 
 @pytest.fixture(scope="session")
 def run_on(folder, write_run):
-    """run_on(processes, output, train=…, …) -> (adapter's tensors, events) of a whole run."""
+    """run_on(processes, output, train=…, device=…, …) -> (adapter's tensors, events) of a whole run."""
 
-    def run(processes, output, train=None, **values):
+    def run(processes, output, train=None, device="cpu", **values):
         path, events = write_run(output, train, **values), folder / f"{output}.jsonl"
         if processes > 1:
-            process = torchrun(processes, "train", path, "--events", events)
+            process = torchrun(processes, "train", path, "--events", events, device=device)
             said = process.communicate(timeout=240)[0]
             assert process.returncode == 0, said[-3000:]
         else:
-            command = [sys.executable, "-m", "ltx2core", "train", str(path), "--device", "cpu", "--events", str(events)]
+            command = [sys.executable, "-m", "ltx2core", "train", str(path), "--device", device, "--events", str(events)]
             subprocess.run(command, cwd=ROOT, env=_environment(), check=True, capture_output=True, timeout=240)
         lines = [json.loads(line) for line in events.read_text(encoding="utf-8").splitlines()]
         return load_file(folder / output / "mine.safetensors"), lines
@@ -84,8 +86,8 @@ def start():
     """start(processes, *arguments) -> a started torchrun, ended with the test."""
     started = []
 
-    def begin(*arguments):
-        started.append(torchrun(*arguments))
+    def begin(*arguments, **options):
+        started.append(torchrun(*arguments, **options))
         return started[-1]
 
     yield begin
@@ -99,3 +101,31 @@ def start():
 def single(run_on):
     """What one process makes of the usual run."""
     return run_on(1, "single")
+
+
+def _lines(path):
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
+
+
+@pytest.fixture
+def members():
+    """members(events) -> process ids by rank."""
+
+    def find(events):
+        said = next((e["text"] for e in _lines(events) if "share the work" in e.get("text", "")), "")
+        return [int(number) for number in re.findall(r"(\d+) on ", said)]
+
+    return find
+
+
+@pytest.fixture
+def wait_for_step():
+    """wait_for_step(events, step, process): until a run has come that far."""
+
+    def wait(events, step, process):
+        until = time.monotonic() + 120
+        while max((e["done"] for e in _lines(events) if e.get("stage") == "train"), default=0) < step:
+            assert process.poll() is None and time.monotonic() < until, process.communicate(timeout=60)[0][-3000:]
+            time.sleep(0.1)
+
+    return wait

@@ -2,9 +2,7 @@
 
 import json
 import os
-import re
 import signal
-import time
 
 import pytest
 
@@ -15,33 +13,14 @@ def lines(path):
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
 
 
-def wait_for(found, process, seconds=120):
-    """The first true value of ``found()``."""
-    until = time.monotonic() + seconds
-    while not (value := found()):
-        assert process.poll() is None and time.monotonic() < until, process.communicate(timeout=60)[0][-3000:]
-        time.sleep(0.1)
-    return value
-
-
-def members(events):
-    """Process ids by rank."""
-    said = next((e["text"] for e in lines(events) if "share the work" in e.get("text", "")), "")
-    return [int(number) for number in re.findall(r"(\d+) on ", said)]
-
-
-def steps(events):
-    return max((e["done"] for e in lines(events) if e.get("stage") == "train"), default=0)
-
-
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="a kill that nobody can catch is POSIX's")
 @pytest.mark.parametrize(("victim", "kind"), [(1, "ddp"), (0, "ddp"), (1, "fsdp2")])
-def test_the_others_save_and_name_it(folder, write_run, start, run_on, victim, kind):
+def test_the_others_save_and_name_it(folder, write_run, start, run_on, members, wait_for_step, victim, kind):
     output = f"killed_{kind}_{victim}"
     train = {"steps": 5000, "checkpoint_every": 0, "validation_clips": 0, "schedule": "constant"}
     run, events = write_run(output, train, distributed=kind), folder / f"{output}.jsonl"
     process = start(2, "train", run, "--events", events)
-    wait_for(lambda: steps(events) >= 3, process)
+    wait_for_step(events, 3, process)
     os.kill(members(events)[victim], signal.SIGKILL)
     said = process.communicate(timeout=30)[0]  # raises when they take longer
     assert process.returncode != 0
@@ -58,11 +37,11 @@ def test_the_others_save_and_name_it(folder, write_run, start, run_on, victim, k
         assert load_state(folder / output / "runs" / "mine" / f"state-{reached + 2:08d}.safetensors").facts["settings"]["train"]["global_batch"] == 4
 
 
-def test_an_error_of_one_process_is_said_once(folder, write_run, start):
+def test_an_error_of_one_process_is_said_once(folder, write_run, start, wait_for_step):
     """A clip that only the second process reads is gone from the cache while it trains."""
     run, events = write_run("torn", {"steps": 5000, "checkpoint_every": 0, "validation_clips": 0}), folder / "torn.jsonl"
     process = start(2, "train", run, "--events", events)
-    wait_for(lambda: steps(events) >= 2, process)
+    wait_for_step(events, 2, process)
     for path in (folder / "torn" / "cache" / "text").rglob("*.safetensors"):
         path.unlink()
     process.communicate(timeout=60)

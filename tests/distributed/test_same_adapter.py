@@ -55,6 +55,21 @@ def test_sharded_base(folder, single, run_on):
     check_same(folder, single, "sharded", events)
 
 
+def test_two_machines(folder, single, write_run, start, request):
+    """Two torchruns that find each other stand for them: the base is sharded inside each, and repeated."""
+    if not request.config.getoption("--full"):
+        pytest.skip("takes half a minute; with --full")
+    run, events = write_run("machines", distributed="fsdp2"), folder / "machines.jsonl"
+    meet = ("--nnodes", "2", "--rdzv-backend", "c10d", "--rdzv-endpoint", "localhost:29561", "--rdzv-id", "two")
+    both = [start(2, "train", run, "--events", events, agents=meet) for _ in range(2)]
+    for process in both:
+        said = process.communicate(timeout=240)[0]
+        assert process.returncode == 0, said[-3000:]
+    rows = [json.loads(line) for line in events.read_text(encoding="utf-8").splitlines()]
+    assert any("sharded over 2 cards a machine" in r.get("text", "") for r in rows) and any("4 processes share" in r.get("text", "") for r in rows)
+    check_same(folder, single, "machines", rows)
+
+
 def test_several_sets_and_regularisation_on_a_sharded_base(folder, run_on):
     """Where one process has a clip of regularisation all make the base's prediction, for which a sharded base needs every one."""
     clips = {"folder": "clips", "width": 64, "height": 64, "frames": 9}
