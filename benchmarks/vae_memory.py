@@ -109,12 +109,13 @@ def run_case(vae, case, device: torch.device) -> list[dict]:
 
 
 @torch.no_grad()
-def main() -> None:
+def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
     if not torch.cuda.is_available():
-        raise SystemExit("This benchmark reads a CUDA device's allocator; there is none here.")
+        print("This benchmark reads an NVIDIA card's allocator; none is here.")
+        return 2
     torch.backends.cudnn.allow_tf32 = False
     device = torch.device("cuda")
     vae = build(device)
@@ -125,7 +126,8 @@ def main() -> None:
         rows += run_case(vae, case, device)
         if arguments.out:
             arguments.out.write_text(json.dumps({"device": torch.cuda.get_device_name(), "torch": torch.__version__, "rows": rows}, indent=1), encoding="utf-8")
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
