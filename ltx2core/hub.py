@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -11,12 +12,19 @@ from .files import is_disk_full
 from .protocols import Interrupted, Reporter, StopSignal
 
 _ENDING = ".safetensors"
+_MODEL_FILES = ("config.json", "model.safetensors")  # the large one last
+_REPOSITORY = re.compile(r"[A-Za-z0-9][\w\-]*/[\w.\-]+")
 _SHA256 = 64  # digits; large files have it for an ETag, small ones a git digest
 
 
 def _check_ending(name: str) -> None:
     if not name.endswith(_ENDING):
         raise LTX2Error(f"{name} is not a {_ENDING} file; only that format is opened, because others can run code.")
+
+
+def is_hub_name(name: str) -> bool:
+    """Whether ``name`` has the form owner/name of a repository."""
+    return _REPOSITORY.fullmatch(name) is not None
 
 
 def split_name(name: str) -> tuple[str, str]:
@@ -58,6 +66,34 @@ def find_file(
         return Path(found)
     if not allow_download:
         raise LTX2Error(f"{repo}:{file} is not in the Hugging Face cache of this machine; put the file into the models folder, or switch on allow_download.")
+    return _fetched(repo, file, reporter, stop, endpoint, cache_dir)
+
+
+def find_model(
+    repo: str, *, allow_download: bool = False, reporter: Reporter | None = None, stop: StopSignal | None = None, endpoint: str | None = None,
+    cache_dir: Path | None = None,
+) -> Path:  # fmt: skip
+    """The folder with config.json and model.safetensors of the hub's repository ``repo`` (owner/name); see :func:`find_file`.
+
+    Raises:
+        LTX2Error, Interrupted: as :func:`find_file`.
+    """
+    from huggingface_hub import try_to_load_from_cache
+
+    found = []
+    for file in _MODEL_FILES:
+        cached = try_to_load_from_cache(repo, file, cache_dir=cache_dir)
+        if isinstance(cached, str):
+            found.append(Path(cached))
+            continue
+        if not allow_download:
+            raise LTX2Error(f"{repo}:{file} is not in the Hugging Face cache of this machine; give a folder that holds it, or switch on allow_download.")
+        found.append(_fetched(repo, file, reporter, stop, endpoint, cache_dir))
+    return found[-1].parent
+
+
+def _fetched(repo: str, file: str, reporter: Reporter | None, stop: StopSignal | None, endpoint: str | None, cache_dir: Path | None) -> Path:
+    """Downloaded. Raises LTX2Error with what went wrong, and Interrupted."""
     try:
         return _download(repo, file, reporter, stop, endpoint, cache_dir)
     except Interrupted:

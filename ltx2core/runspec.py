@@ -10,6 +10,7 @@ from pathlib import Path
 from .data.spec import DatasetSpec
 from .distributed.kinds import check_kind
 from .errors import LTX2Error
+from .hub import is_hub_name
 from .memory.engine import MemorySettings
 from .memory.names import read_memory
 from .models.vae_memory import VaeMemory
@@ -151,14 +152,19 @@ def read_run(path: Path) -> RunFile:
     values = {**vars(run), "checkpoint": beside(run.checkpoint), "text_encoder": beside(run.text_encoder), "output": beside(run.output)}
     values |= {name: dataset(getattr(run, name)) for name in _FOLDERS}
     values |= {"datasets": tuple(dataset(d) for d in run.datasets), "samples": tuple(job(j) for j in run.samples)}
-    values |= {"previews": tuple(job(j) for j in run.previews), "adapter": beside(run.adapter), "train": _resume_beside(run.train, beside)}
+    values |= {"previews": tuple(job(j) for j in run.previews), "adapter": beside(run.adapter), "train": _train_beside(run.train, beside)}
     values["caches"] = None if run.caches is None else {k: beside(v) for k, v in run.caches.items()}
     run = RunFile(**values)
     _ = run.config, run.jobs, run.preview_jobs, run.memory_settings, run.vae_memory, run.specs, run.cache_files
     return run
 
 
-def _resume_beside(train: Mapping, beside: Callable[[str], str]) -> dict:
-    """``resume`` may be a path, which is beside the run file too."""
-    resume = train.get("resume")
-    return {**train, "resume": beside(resume)} if isinstance(resume, str) and resume not in ("auto", "new", "") else dict(train)
+def _train_beside(train: Mapping, beside: Callable[[str], str]) -> dict:
+    """``resume`` and ``crepa.encoder`` may be paths, which are beside the run file too. A name of the hub stays unless a folder lies there."""
+    resume, crepa, train = train.get("resume"), train.get("crepa"), dict(train)
+    if isinstance(resume, str) and resume not in ("auto", "new", ""):
+        train["resume"] = beside(resume)
+    encoder = crepa.get("encoder") if isinstance(crepa, Mapping) else None
+    if isinstance(encoder, str) and (Path(beside(encoder)).is_dir() or not is_hub_name(encoder)):
+        train["crepa"] = {**crepa, "encoder": beside(encoder)}
+    return train

@@ -118,7 +118,8 @@ def train_lora(
     def attempt(again: bool) -> TrainResult:
         # After a pause it goes on where it was, however it had begun.
         now = replace(run, train=replace(run.train, resume="auto")) if again else run
-        vae = models.component("video_vae") if run.train.crepa else None
+        crepa = run.train.crepa
+        vae = models.component("video_vae") if crepa and not crepa.own_features else None
         return _train_planned(models, now, cache, memory, residency, reporter, {**common, "vae": vae}, distributed)
 
     return with_pauses(attempt, controls, stop, reporter)

@@ -115,7 +115,7 @@ IDLE_GROUPS = (
            "layersync_teacher_block urepa_cutoff_step urepa_decay_steps urepa_encoder_image_size urepa_lambda urepa_lambda_end urepa_manifold_weight "
            "urepa_model urepa_power urepa_scheduler urepa_similarity_ema_decay urepa_similarity_threshold urepa_threshold_mode urepa_use_tae "
            "urepa_warmup_steps xm_block_size xm_candidate_count xm_selection_scope xm_training_target crepa_self_flow_mask_ratio "
-           "crepa_teacher_block_index controlnet_custom_config controlnet_model_name_or_path pretrained_grounding_model_name_or_path "
+           "controlnet_custom_config controlnet_model_name_or_path pretrained_grounding_model_name_or_path "
            "conditioning_multidataset_sampling input_perturbation_steps init_lora_ema init_lora_step assistant_lora_strength "
            "assistant_lora_inference_strength disable_assistant_lora flow_timesteps_mode masked_loss_probability "
            "validation_guidance_skip_layers_start validation_guidance_skip_layers_stop validation_guidance_skip_scale prodigy_steps "

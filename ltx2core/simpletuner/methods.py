@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from ..errors import LTX2Error
+from ..train.crepa import FEATURE_SOURCES
 from .options import Options, as_data, as_flag, as_number, as_text, as_whole
 from .rows import put
 
-# Its names of DINOv2's sizes and the hub's folder names.
-ENCODERS = {"dinov2_vits14": "dinov2-small", "dinov2_vitb14": "dinov2-base", "dinov2_vitl14": "dinov2-large", "dinov2_vitg14": "dinov2-giant"}
+# Its names of DINOv2's sizes and the hub's.
+ENCODERS = {f"dinov2_vit{letter}14": f"facebook/dinov2-{size}" for letter, size in (("s", "small"), ("b", "base"), ("l", "large"), ("g", "giant"))}
 _CREPA: Mapping[str, tuple[str, Callable]] = {
     "crepa_block_index": ("block_index", as_whole), "crepa_lambda": ("weight", as_number), "crepa_adjacent_distance": ("adjacent_distance", as_whole),
     "crepa_adjacent_tau": ("adjacent_tau", as_number), "crepa_cumulative_neighbors": ("cumulative_neighbours", as_flag),
@@ -18,7 +19,7 @@ _CREPA: Mapping[str, tuple[str, Callable]] = {
     "crepa_drop_vae_encoder": ("drop_vae_encoder", as_flag), "crepa_warmup_steps": ("warmup_steps", as_whole), "crepa_scheduler": ("schedule", as_text),
     "crepa_lambda_end": ("end_weight", as_number), "crepa_decay_steps": ("decay_steps", as_whole), "crepa_power": ("power", as_number),
     "crepa_cutoff_step": ("cutoff_step", as_whole), "crepa_similarity_threshold": ("similarity_threshold", as_number),
-    "crepa_threshold_mode": ("threshold_mode", as_text),
+    "crepa_threshold_mode": ("threshold_mode", as_text), "crepa_teacher_block_index": ("teacher_block_index", as_whole),
 }  # fmt: skip
 _CREPA_OTHER = ("crepa_encoder", "crepa_model", "crepa_encoder_frames_batch_size", "crepa_similarity_ema_decay", "crepa_feature_source", "crepa_use_backbone_features", "crepa_use_tae")
 _ROLLOUT: Mapping[str, tuple[str, Callable]] = {
@@ -46,24 +47,27 @@ def read_crepa(options: Options, run: dict) -> None:
         for key in ("crepa_enabled", *_CREPA, *_CREPA_OTHER):
             options.idle(key, "CREPA is off")
         return
-    if options.text("crepa_feature_source", "encoder") != "encoder" or options.flag("crepa_use_backbone_features"):
-        raise LTX2Error(f"{options.source}: CREPA takes its features from a picture encoder here; set crepa_feature_source to encoder.")
+    source = "backbone" if options.flag("crepa_use_backbone_features") else options.text("crepa_feature_source", "encoder")
+    if source not in FEATURE_SOURCES:
+        raise LTX2Error(f"{options.source}: crepa_feature_source {source!r} is not in this pack; choose one of {', '.join(FEATURE_SOURCES)}.")
     name = options.text("crepa_encoder", options.text("crepa_model", "dinov2_vitg14"))
     crepa = {field: value for key, (field, kind) in _CREPA.items() if (value := options.read(key, kind)) is not None}
-    run["train"]["crepa"] = {"encoder": ENCODERS.get(name, name), "power": options.number("crepa_power", 1.0), **crepa}
+    taught = {"feature_source": source} if source == "backbone" else {"encoder": ENCODERS.get(name, name)}
+    run["train"]["crepa"] = {**taught, "power": options.number("crepa_power", 1.0), **crepa}
     options.mapped("crepa_enabled", "train.crepa", "having these settings switches it on")
     for key, (field, _) in _CREPA.items():
         options.honoured(key, f"train.crepa.{field}")
         options.idle(key, "it is empty")
     for key in ("crepa_encoder", "crepa_model"):
-        options.mapped(key, "train.crepa.encoder", "a folder beside the run file that holds the encoder, as downloaded from the hub")
+        options.mapped(key, "train.crepa.encoder", "a folder beside the run file, or the hub's name; train.crepa.allow_download lets it be downloaded")
     batch = options.whole("crepa_encoder_frames_batch_size", -1)
     run["train"]["crepa"]["frames_batch"] = max(0, batch)
     options.mapped("crepa_encoder_frames_batch_size", "train.crepa.frames_batch", "0 is all at once")
     decay = options.number("crepa_similarity_ema_decay", 0.99)
     options.idle("crepa_similarity_ema_decay", "it is 0.99 here", loss=decay != 0.99 and "similarity_threshold" in crepa)
-    for key in ("crepa_feature_source", "crepa_use_backbone_features", "crepa_use_tae"):
-        options.idle(key, "features are made once from the clips' own pictures, nothing is decoded for them")
+    for key in ("crepa_feature_source", "crepa_use_backbone_features"):
+        options.mapped(key, "train.crepa.feature_source", "encoder, or backbone for the model's own hidden states")
+    options.idle("crepa_use_tae", "features are made once and kept, so decoding them costs little")
 
 
 def read_tread(options: Options, run: dict) -> None:

@@ -55,8 +55,8 @@ class StreamInputs:
 class StepInputs:
     """Everything one forward and backward pass reads: tensors only, of one shape for one ``signature``.
 
-    routes: of each TREAD route, the video tokens [B, K] that go through. teacher: CREPA's features [B, F, N, E] and
-    teacher_weight, its lambda [] float32; None without CREPA. shares: [3] float32, what part of the global batch's clips with a
+    routes: of each TREAD route, the video tokens [B, K] that go through. teacher: CREPA's features [B, F, N, E] (E is 0
+    where they are the model's own) and teacher_weight, its lambda [] float32; None without CREPA. shares: [3] float32, what part of the global batch's clips with a
     video loss, with an audio loss, and of all its clips are here; None where this is the whole batch.
     """
 

@@ -19,13 +19,16 @@ from .checks import check_choice, check_range, check_whole
 
 SCHEDULES = ("constant", "linear", "cosine", "polynomial")
 THRESHOLD_MODES = ("permanent", "recoverable")
+FEATURE_SOURCES = ("encoder", "backbone")
 # Of the running mean of the score that the threshold is compared with.
 SCORE_DECAY = 0.99
 
 
 @dataclass(frozen=True)
 class CrepaSettings:
-    """encoder: folder of a DINOv2 model (config.json and .safetensors). weight: lambda. adjacent_*: which neighbours count
+    """encoder: folder of a DINOv2 model (config.json and .safetensors), or its name on the hub (facebook/dinov2-giant), found in
+    the hub's cache, and downloaded into it only with allow_download. feature_source: ``encoder``, or ``backbone`` for the
+    model's own hidden states behind block teacher_block_index, without gradient, in place of an encoder. weight: lambda. adjacent_*: which neighbours count
     and how fast their weight falls; cumulative takes all up to the distance. warmup_steps, schedule, end_weight,
     decay_steps (0: the run's), power: the weight over steps; cutoff_step: 0 for never. similarity_threshold: the running
     mean of the score at which it stops (0: never), for good or until it falls again. spatial_align off compares means
@@ -33,7 +36,7 @@ class CrepaSettings:
     drop_vae_encoder: the VAE's encoder stays off the device while features are made.
     """
 
-    encoder: str
+    encoder: str = ""
     block_index: int = 8
     weight: float = 0.5
     adjacent_distance: int = 1
@@ -53,8 +56,21 @@ class CrepaSettings:
     cutoff_step: int = 0
     similarity_threshold: float = 0.0
     threshold_mode: str = "permanent"
+    allow_download: bool = False
+    feature_source: str = "encoder"
+    teacher_block_index: int = 16
+
+    @property
+    def own_features(self) -> bool:
+        return self.feature_source == "backbone"
 
     def __post_init__(self) -> None:
+        check_choice("crepa.feature_source", self.feature_source, FEATURE_SOURCES)
+        check_whole("crepa.teacher_block_index", self.teacher_block_index, 0)
+        if not self.own_features and not self.encoder.strip():
+            raise LTX2Error("crepa.encoder is empty; give the folder of a DINOv2, its name on the hub such as facebook/dinov2-giant, or feature_source backbone.")
+        if self.own_features and self.teacher_block_index == self.block_index:
+            raise LTX2Error(f"crepa.block_index and crepa.teacher_block_index are both {self.block_index}; a block cannot teach itself, choose a later teacher.")
         for name, low in (("block_index", 0), ("adjacent_distance", 0), ("image_size", 14), ("frames_batch", 0), ("warmup_steps", 0), ("decay_steps", 0), ("cutoff_step", 0)):
             check_whole(f"crepa.{name}", getattr(self, name), low)
         for name in ("weight", "end_weight", "similarity_threshold"):
@@ -111,16 +127,22 @@ def make_head(width: int, features: int, seed_values: torch.Generator) -> nn.Seq
 
 
 class CaptureRunner:
-    """Keeps the video's hidden states behind block ``index``; goes around a TREAD runner, so that it sees all tokens."""
+    """Keeps the video's hidden states behind the blocks of ``settings``; goes around a TREAD runner, so that it sees all tokens.
 
-    def __init__(self, run: BlockRunner, index: int):
-        self._run, self._index = run, index
+    hidden: with gradient. own: of the teacher's block, without; None where an encoder teaches.
+    """
+
+    def __init__(self, run: BlockRunner, settings: CrepaSettings):
+        self._run, self._settings = run, settings
         self.hidden: Tensor | None = None
+        self.own: Tensor | None = None
 
     def __call__(self, index: int, block: nn.Module, hidden: Tensor, audio_hidden: Tensor, inputs: BlockInputs) -> tuple[Tensor, Tensor]:
         hidden, audio_hidden = self._run(index, block, hidden, audio_hidden, inputs)
-        if index == self._index:
+        if index == self._settings.block_index:
             self.hidden = hidden
+        if self._settings.own_features and index == self._settings.teacher_block_index:
+            self.own = hidden.detach()
         return hidden, audio_hidden
 
 
@@ -131,9 +153,11 @@ class CrepaTerm:
     head: nn.Module
     settings: CrepaSettings
 
-    def score(self, hidden: Tensor, teacher: Tensor) -> Tensor:
-        """[]: mean alignment of hidden states [B, F*N, D] with features [B, F, N, E]."""
-        projected = self.head(hidden.float()).unflatten(1, teacher.shape[1:3])
+    def score(self, seen: CaptureRunner, teacher: Tensor) -> Tensor:
+        """[]: mean alignment of the hidden states [B, F*N, D] in ``seen`` with features [B, F, N, E], or with its own where E is 0."""
+        if seen.own is not None:
+            teacher = seen.own.unflatten(1, teacher.shape[1:3])
+        projected = self.head(seen.hidden.float()).unflatten(1, teacher.shape[1:3])
         return alignment(projected, teacher, self.settings).mean()
 
 
@@ -165,9 +189,11 @@ class Threshold:
 
 
 def check_crepa(settings: CrepaSettings, layers: int, spans: tuple[tuple[int, int], ...]) -> None:
-    """Raises LTX2Error when the block does not exist, or lies where TREAD has taken tokens out."""
-    if settings.block_index >= layers:
-        raise LTX2Error(f"crepa.block_index is {settings.block_index} and the model has blocks 0 to {layers - 1}; choose one of them.")
-    for start, end in spans:
-        if start <= settings.block_index < end:
-            raise LTX2Error(f"crepa.block_index {settings.block_index} lies in the TREAD route from {start} to {end}, where tokens are missing; choose a block outside.")
+    """Raises LTX2Error when a block does not exist, or lies where TREAD has taken tokens out."""
+    for name in ("block_index", "teacher_block_index") if settings.own_features else ("block_index",):
+        block = getattr(settings, name)
+        if block >= layers:
+            raise LTX2Error(f"crepa.{name} is {block} and the model has blocks 0 to {layers - 1}; choose one of them.")
+        for start, end in spans:
+            if start <= block < end:
+                raise LTX2Error(f"crepa.{name} {block} lies in the TREAD route from {start} to {end}, where tokens are missing; choose a block outside.")

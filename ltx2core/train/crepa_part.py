@@ -27,7 +27,7 @@ def make_features(data: RunData, vae: nn.Module | None, residency: Residency, re
     """
     if data.references is not None:
         raise LTX2Error("CREPA cannot be used with reference videos, whose frames are no part of the clip; switch one of them off.")
-    if vae is None:
+    if vae is None and not data.teacher.settings.own_features:
         raise LTX2Error("CREPA decodes each clip once and needs the video VAE; give the checkpoint's.")
     with agreed(world):
         data.teacher.build(data.training, vae, residency, reporter, stop, world)
@@ -38,8 +38,9 @@ class CrepaPart:
 
     def __init__(self, settings: TrainSettings, model: nn.Module, data: RunData, device: torch.device):
         self._settings = settings
-        features = data.teacher.read(data.training.clips[0]).shape[-1]
-        head = make_head(model.proj_in.out_features, features, generator(settings.seed, "crepa")).to(device)
+        width = model.proj_in.out_features
+        features = data.teacher.read(data.training.clips[0]).shape[-1] or width
+        head = make_head(width, features, generator(settings.seed, "crepa")).to(device)
         self.term = CrepaTerm(head, settings.crepa)
         # Float32 whatever the adapter is, so it has an optimizer of its own.
         self._optimizer = make_optimizer(head.parameters(), replace(settings, optimizer="adamw"))

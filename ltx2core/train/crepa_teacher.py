@@ -18,6 +18,8 @@ from ..cache.keys import content_key
 from ..cache.store import Store
 from ..distributed.world import ALONE, World, share, told
 from ..errors import LTX2Error
+from ..geometry import latent_frames
+from ..hub import find_model, is_hub_name
 from ..models.vae_memory import usual_memory
 from ..models.video import decode_video_latents, decode_working_bytes
 from ..protocols import Interrupted, Progress, Reporter, Residency, StopSignal
@@ -25,6 +27,18 @@ from .crepa import CrepaSettings
 
 # ImageNet's mean and spread, which DINOv2 was trained with.
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+def teacher_folder(settings: CrepaSettings, reporter: Reporter | None = None, stop: StopSignal | None = None) -> Path:
+    """Of the encoder: a folder, or that of owner/name in the hub's cache, which it is downloaded into where that is allowed.
+
+    Raises:
+        LTX2Error: neither; says what to do. Interrupted: asked to stop in a download.
+    """
+    folder = Path(settings.encoder).expanduser()
+    if folder.is_dir() or not is_hub_name(settings.encoder):
+        return folder
+    return find_model(settings.encoder, allow_download=settings.allow_download, reporter=reporter, stop=stop)
 
 
 def load_teacher(folder: Path) -> nn.Module:
@@ -90,7 +104,7 @@ class TeacherFeatures:
     @cached_property
     def _teacher(self) -> str:
         digest = hashlib.sha256()
-        for path in sorted(p for p in Path(self.settings.encoder).iterdir() if p.suffix in (".json", ".safetensors")):
+        for path in sorted(p for p in teacher_folder(self.settings).iterdir() if p.suffix in (".json", ".safetensors")):
             with path.open("rb") as file:
                 digest.update(f"{path.name} {path.stat().st_size}".encode() + file.read(1 << 20))
         return digest.hexdigest()
@@ -99,7 +113,9 @@ class TeacherFeatures:
         return content_key(kind="crepa", latents=clip.latents, teacher=self._teacher, image_size=self.settings.image_size)
 
     def read(self, clip: CachedClip) -> Tensor:
-        """[F', H'*W', E] bfloat16."""
+        """[F', H'*W', E] bfloat16; E is 0 where the model's own hidden states teach."""
+        if self.settings.own_features:
+            return torch.empty(latent_frames(clip.frames), clip.height // 32 * (clip.width // 32), 0, dtype=torch.bfloat16)
         return Store(self.root).read("crepa", self.key(clip))[0]["features"]
 
     def build(self, cache: DatasetCache, vae: nn.Module, residency: Residency, reporter: Reporter, stop: StopSignal, world: World = ALONE) -> None:
@@ -109,13 +125,17 @@ class TeacherFeatures:
             Interrupted: asked to stop between two clips; what was made is kept.
             LTX2Error: no teacher in the folder.
         """
+        if self.settings.own_features:
+            return
         teacher, store = None, Store(self.root)
+        if world.rank == 0:  # a download, if any, is for all
+            teacher_folder(self.settings, reporter, stop)
         missing = told(world, lambda: {self.key(c): c for c in cache.clips if not store.sound("crepa", self.key(c))})
         missing = list(share(missing, world).values())
         for done, clip in enumerate(missing):
             if stop.requested():
                 raise Interrupted(f"CREPA's features are ready for {done} of {len(missing)} clips; queue again to go on.")
-            teacher = teacher or load_teacher(Path(self.settings.encoder))
+            teacher = teacher or load_teacher(teacher_folder(self.settings))
             features = self._features(store.read("latents", clip.latents)[0]["video"], vae, teacher, residency)
             store.write("crepa", self.key(clip), {"features": features.bfloat16()}, {"source": clip.source})
             reporter.progress(Progress("crepa", done + 1, len(missing)))

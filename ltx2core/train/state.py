@@ -47,6 +47,8 @@ class Facts:
         dealt = ("batch_size", "accumulation") if run.train.global_batch else ()
         for name in _FREE + dealt + (("steps",) if _steps_are_free(run.train) else ()):
             del plain["train"][name]
+        if plain["train"].get("crepa"):
+            del plain["train"]["crepa"]["allow_download"]
         return cls({**plain, **{k: v for k, v in others.items() if v}}, dataset, base)
 
     @property

@@ -59,7 +59,7 @@ def training_step(model: nn.Module, inputs: StepInputs, objective: Objective, ru
     if inputs.routes:
         runner = TreadRunner(runner or run_block, resolve_routes(objective.tread, len(model.transformer_blocks)), inputs.routes)
     if inputs.teacher is not None:
-        runner = CaptureRunner(runner or run_block, objective.crepa.settings.block_index)
+        runner = CaptureRunner(runner or run_block, objective.crepa.settings)
     video, audio = denoise(model, inputs.video.modality(), inputs.audio.modality(), av_cross_timestep=objective.av_cross_timestep, runner=runner)
     video_samples, video_loss = stream_loss(video, inputs.video, objective)
     audio_samples, audio_loss = stream_loss(audio, inputs.audio, objective)
@@ -68,7 +68,7 @@ def training_step(model: nn.Module, inputs: StepInputs, objective: Objective, ru
     total = video_loss if objective.audio_weight == 0 else video_loss + objective.audio_weight * audio_loss
     alignment = torch.zeros_like(total)
     if inputs.teacher is not None:
-        alignment = objective.crepa.score(runner.hidden, inputs.teacher)
+        alignment = objective.crepa.score(runner, inputs.teacher)
         alignment = alignment if inputs.shares is None else alignment * inputs.shares[2]
         total = total - inputs.teacher_weight * alignment
     return StepLosses(total, video_loss, audio_loss, video_samples, audio_samples, alignment)

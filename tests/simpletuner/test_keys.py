@@ -150,9 +150,11 @@ METHODS = [
     ({"crepa_enabled": True, "crepa_cutoff_step": 60}, lambda t: t.crepa.cutoff_step, 60),
     ({"crepa_enabled": True, "crepa_similarity_threshold": 0.85}, lambda t: t.crepa.similarity_threshold, 0.85),
     ({"crepa_enabled": True, "crepa_threshold_mode": "recoverable"}, lambda t: t.crepa.threshold_mode, "recoverable"),
-    ({"crepa_enabled": True, "crepa_encoder": "dinov2_vits14"}, lambda t: t.crepa.encoder, "dinov2-small"),
-    ({"crepa_enabled": True}, lambda t: t.crepa.encoder, "dinov2-giant"), ({"crepa_enabled": True, "crepa_encoder_frames_batch_size": 8}, lambda t: t.crepa.frames_batch, 8),
+    ({"crepa_enabled": True, "crepa_encoder": "dinov2_vits14"}, lambda t: t.crepa.encoder, "facebook/dinov2-small"),
+    ({"crepa_enabled": True}, lambda t: t.crepa.encoder, "facebook/dinov2-giant"), ({"crepa_enabled": True, "crepa_encoder_frames_batch_size": 8}, lambda t: t.crepa.frames_batch, 8),
     ({"crepa_lambda": 0.4}, lambda t: t.crepa, None),
+    ({"crepa_enabled": True, "crepa_feature_source": "backbone", "crepa_teacher_block_index": 20}, lambda t: (t.crepa.feature_source, t.crepa.teacher_block_index), ("backbone", 20)),
+    ({"crepa_enabled": True, "crepa_use_backbone_features": True}, lambda t: t.crepa.own_features, True),
     ({"tread_config": {"routes": [{"selection_ratio": 0.5, "start_layer_idx": 2, "end_layer_idx": -2}]}}, lambda t: (t.tread[0].selection_ratio, t.tread[0].end_layer_idx), (0.5, -2)),
     ({"scheduled_sampling_max_step_offset": 5, "scheduled_sampling_probability": 0.3}, lambda t: (t.rollout.max_step_offset, t.rollout.probability), (5, 0.3)),
     ({"scheduled_sampling_max_step_offset": 5}, lambda t: t.rollout.probability, 0.0),
@@ -231,7 +233,7 @@ def test_model_and_names():
         ({"model_flavour": "2.3-dev"}, "model_flavour"), ({"optimizer": "soap"}, "optimizer"), ({"lr_scheduler": "sine"}, "lr_scheduler"),
         ({"peft_lora_mode": "singlora"}, "singlora"), ({"lora_init_type": "pissa"}, "lora_init_type"), ({"tread_config": {"rotes": []}}, "routes"),
         ({"validation_resolution": "large"}, "WxH"), ({"push_to_hub": True, "hub_model_id": "lora"}, "owner/name"), ({"max_train_steps": 0, "num_train_epochs": 0}, "max_train_steps"),
-        ({"ramtorch": True, "musubi_blocks_to_swap": 4}, "keep one of them"), ({"crepa_enabled": True, "crepa_feature_source": "backbone"}, "picture encoder"),
+        ({"ramtorch": True, "musubi_blocks_to_swap": 4}, "keep one of them"), ({"crepa_enabled": True, "crepa_feature_source": "self_flow"}, "crepa_feature_source 'self_flow'"),
     ],
 )
 def test_what_cannot_be_done_is_said(config, said):

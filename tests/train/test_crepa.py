@@ -1,6 +1,7 @@
 """CREPA against its sums written out, a real (tiny, random) DINOv2, and runs that make features once."""
 
 import math
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -15,12 +16,13 @@ from ltx2core.protocols import Interrupted
 from ltx2core.standalone import StopFlag
 from ltx2core.train.batch import prepare
 from ltx2core.train.crepa import CrepaSettings, CrepaTerm, Threshold, alignment, check_crepa, make_head, neighbour_weights
-from ltx2core.train.crepa_teacher import TeacherFeatures, load_teacher, picture_features, shown_frames, to_grid
+from ltx2core.train.crepa_teacher import TeacherFeatures, load_teacher, picture_features, shown_frames, teacher_folder, to_grid
 from ltx2core.train.loop import train
 from ltx2core.train.lora import injected
 from ltx2core.train.objective import Objective
 from ltx2core.train.reference import References
 from ltx2core.train.settings import LoRASettings, RunConfig, TrainSettings
+from ltx2core.train.state import Facts
 from ltx2core.train.step import training_step
 from ltx2core.train.targets import preset_modules
 
@@ -198,6 +200,65 @@ def test_a_run_with_crepa_goes_on_to_the_bit(dino, vae, model, make_cache, tmp_p
         assert torch.equal(layer.up, parts.adapter.layers[module].up)
 
 
+@pytest.mark.parametrize("runner", [run_block, run_block_checkpointed])
+def test_a_later_block_teaches_without_gradient(runner, model, make_sample):
+    """feature_source backbone: the score is that of both blocks' hidden states seen by hooks, and moves the earlier block alone."""
+    inputs = prepare([make_sample(1), make_sample(2)], 0, TrainSettings(), torch.float32)
+    width = model.proj_in.out_features
+    head = make_head(width, width, torch.Generator().manual_seed(1))
+    settings = CrepaSettings(feature_source="backbone", block_index=0, teacher_block_index=1)
+    given = replace(inputs, teacher=torch.empty(2, 3, 4, 0), teacher_weight=torch.tensor(0.5))
+    seen = {}
+    with injected(model, LoRASettings(rank=2), preset_modules("video", 2), 0, torch.float32) as lora:
+        handles = [b.register_forward_hook(lambda m, i, o, n=n: seen.update({n: o[0]})) for n, b in enumerate(model.transformer_blocks)]
+        losses = training_step(model, given, Objective(crepa=CrepaTerm(head, settings)), runner)
+        for handle in handles:
+            handle.remove()
+        score = alignment(head(seen[0]).unflatten(1, (3, 4)), seen[1].detach().unflatten(1, (3, 4)), settings).mean()
+        assert losses.alignment.item() == pytest.approx(score.item(), rel=1e-4)
+        names = [n for n in lora.parameters if "lora_B" in n]
+        gradients = torch.autograd.grad(losses.alignment, [lora.parameters[n] for n in names], allow_unused=True)
+        assert {n.split(".")[1] for n, g in zip(names, gradients, strict=True) if g is not None and g.any()} == {"0"}
+
+
+def test_a_run_that_teaches_itself_needs_no_encoder_and_no_vae(model, make_cache, tmp_path, surroundings):
+    crepa = CrepaSettings(feature_source="backbone", block_index=0, teacher_block_index=1)
+    settings = TrainSettings(steps=8, warmup=0, learning_rate=1e-2, dtype="float32", validation_clips=0, crepa=crepa)
+    result = train(RunConfig(LoRASettings(rank=2), settings), model, make_cache(tmp_path / "cache"), directory=tmp_path / "run", **surroundings)
+    scores = [r.alignment for r in result.history.steps]
+    assert sum(scores[4:]) > sum(scores[:4]) and not (tmp_path / "cache" / "crepa").exists()
+
+
+def test_an_encoder_by_its_name_on_the_hub(dino, tmp_path, monkeypatch):
+    """From the hub's cache; without leave to download nothing is asked of any server."""
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    settings = CrepaSettings("facebook/dinov2-small")
+    with pytest.raises(LTX2Error, match="facebook/dinov2-small:config.json is not in the Hugging Face cache.*allow_download"):
+        teacher_folder(settings)
+    snapshot = tmp_path / "models--facebook--dinov2-small" / "snapshots" / ("0" * 40)
+    shutil.copytree(dino, snapshot)
+    (snapshot.parents[1] / "refs").mkdir()
+    (snapshot.parents[1] / "refs" / "main").write_text("0" * 40, encoding="utf-8")
+    assert teacher_folder(settings) == snapshot and teacher_folder(CrepaSettings(str(dino))) == dino
+    assert load_teacher(teacher_folder(settings)).config.hidden_size == FEATURES
+
+
+def test_leave_to_download_is_no_part_of_a_run_s_identity():
+    runs = (RunConfig(train=TrainSettings(crepa=CrepaSettings("a/b", allow_download=leave))) for leave in (False, True))
+    assert len({Facts.of(run, "", "").fingerprint for run in runs}) == 1
+
+
+@pytest.mark.parametrize("options, message", [
+    ({}, "crepa.encoder is empty"), ({"feature_source": "vae"}, "feature_source"),
+    ({"feature_source": "backbone", "teacher_block_index": 8}, "cannot teach itself"),
+])  # fmt: skip
+def test_bad_values_are_named(options, message):
+    with pytest.raises(LTX2Error, match=message):
+        CrepaSettings(**options)
+
+
 def test_what_does_not_fit_is_named(dino, model, make_cache, tmp_path, surroundings):
     cache, crepa = make_cache(tmp_path / "cache", ({},)), CrepaSettings(str(dino), block_index=1)
     run = RunConfig(LoRASettings(rank=2), TrainSettings(steps=1, dtype="float32", crepa=crepa))
@@ -209,6 +270,8 @@ def test_what_does_not_fit_is_named(dino, model, make_cache, tmp_path, surroundi
         check_crepa(CrepaSettings("x"), 2, ())
     with pytest.raises(LTX2Error, match="lies in the TREAD route"):
         check_crepa(CrepaSettings("x"), 48, ((2, 46),))
+    with pytest.raises(LTX2Error, match="teacher_block_index 16 lies in the TREAD route"):
+        check_crepa(CrepaSettings(feature_source="backbone"), 48, ((10, 46),))
     check_crepa(CrepaSettings("x", block_index=46), 48, ((2, 46),))
     with pytest.raises(LTX2Error, match="crepa cannot be used"):
         TrainSettings(audio_only=True, crepa=crepa)
