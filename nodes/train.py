@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from comfy_api.latest import io
 
-from ..ltx2core.train.settings import ADAPTER_KINDS, OPTIMIZERS, SCHEDULES, TARGET_PRESETS, LoRASettings, TrainSettings
+from ..ltx2core.train.settings import ADAPTER_KINDS, INITS, OPTIMIZERS, SCHEDULES, TARGET_PRESETS, LoRASettings, TrainSettings
 from .adapters import WeightedAdapter
 from .base import ADVANCED, CATEGORY, AdapterWire, CacheWire, CheckpointWire, LoRASettingsWire, MemoryWire, PreviewsWire, TrainSettingsWire
 from .train_methods import NODES as METHODS
@@ -28,14 +28,16 @@ class LTX2LoRASettings(io.ComfyNode):
                 io.Combo.Input("kind", options=list(ADAPTER_KINDS), default="lora", optional=True, tooltip="lora suits nearly all. dora also learns each row's size, slower. lokr and loha hold more in a small file; for them dropout must be 0."),
                 io.Boolean.Input("rslora", default=False, optional=True, extra_dict=ADVANCED, tooltip="Act with alpha / sqrt(rank) instead of alpha / rank, so that high ranks learn as fast as low ones. Lower alpha or the learning rate with it."),
                 io.Int.Input("factor", default=-1, min=-1, max=4096, optional=True, extra_dict=ADVANCED, tooltip="Of lokr: the size of its small factor. -1 is the most even split, the smallest file; 4 or 8 hold more."),
+                io.Combo.Input("init", options=list(INITS), default="kaiming_uniform", optional=True, extra_dict=ADVANCED, tooltip="How the first matrix of a lora or dora begins. Either learns; the second begins at zero."),
             ],
             outputs=[LoRASettingsWire.Output("lora", tooltip="For Train LoRA.")],
         )  # fmt: skip
 
     @classmethod
-    def execute(cls, rank: int, alpha: float, dropout: float, targets: str, patterns: str = "", kind: str = "lora", rslora: bool = False, factor: int = -1) -> io.NodeOutput:
+    def execute(cls, rank: int, alpha: float, dropout: float, targets: str, patterns: str = "", kind: str = "lora", rslora: bool = False, factor: int = -1,
+                init: str = "kaiming_uniform") -> io.NodeOutput:  # fmt: skip
         listed = tuple(p.strip() for p in patterns.replace("\n", ",").split(",") if p.strip())
-        return io.NodeOutput(LoRASettings(rank=rank, alpha=alpha, dropout=dropout, targets=listed or targets, kind=kind, rslora=rslora, factor=factor))
+        return io.NodeOutput(LoRASettings(rank=rank, alpha=alpha, dropout=dropout, targets=listed or targets, init=init, kind=kind, rslora=rslora, factor=factor))
 
 
 class LTX2TrainSettings(io.ComfyNode):

@@ -7,15 +7,16 @@ from dataclasses import replace
 from comfy_api.latest import io
 
 from ..ltx2core.errors import LTX2Error
+from ..ltx2core.models.forward import CROSS_TIMESTEP_RULES
 from ..ltx2core.train.conditioning import Condition, ConditioningSettings
+from ..ltx2core.train.crepa import FEATURE_SOURCES, THRESHOLD_MODES, CrepaSettings
 from ..ltx2core.train.crepa import SCHEDULES as CREPA_SCHEDULES
-from ..ltx2core.train.crepa import CrepaSettings
 from ..ltx2core.train.reflexflow import ReflexFlowSettings
-from ..ltx2core.train.rollout_settings import ORDERS, STRATEGIES, RolloutSettings
+from ..ltx2core.train.rollout_settings import ORDERS, RAMPS, STRATEGIES, RolloutSettings
 from ..ltx2core.train.settings import LOSSES, TIMESTEP_KINDS, TimestepSettings
 from ..ltx2core.train.tracking_settings import TrackingSettings
 from ..ltx2core.train.tread import TreadRoute
-from .base import CATEGORY, TrainSettingsWire
+from .base import ADVANCED, CATEGORY, TrainSettingsWire
 
 
 def _method(node_id: str, name: str, description: str, inputs: list) -> io.Schema:
@@ -26,8 +27,20 @@ def _method(node_id: str, name: str, description: str, inputs: list) -> io.Schem
     )  # fmt: skip
 
 
-def _share(name: str, tooltip: str, default: float = 0.0) -> io.Float.Input:
-    return io.Float.Input(name, default=default, min=0.0, max=1.0, step=0.05, tooltip=tooltip)
+def _share(name: str, tooltip: str, default: float = 0.0, **more) -> io.Float.Input:
+    return io.Float.Input(name, default=default, min=0.0, max=1.0, step=0.05, tooltip=tooltip, **more)
+
+
+# Of widgets that came later, which graphs saved before do not have.
+_LATER = {"optional": True, "extra_dict": ADVANCED}
+
+
+def _region(text: str, kind: str) -> tuple[int, ...]:
+    """"top, left, bottom, right" -> those; () for an empty one."""
+    try:
+        return tuple(int(n) for n in text.replace(",", " ").split())
+    except ValueError as error:
+        raise LTX2Error(f"The region of {kind} is {text!r}; give top, left, bottom, right in latent cells (32 pixels), such as 0, 0, 8, 12, or nothing.") from error
 
 
 class LTX2ConditioningSettings(io.ComfyNode):
@@ -46,18 +59,24 @@ class LTX2ConditioningSettings(io.ComfyNode):
                 _share("frozen_audio", "Share of samples with sound whose sound is given whole: for sound to video."),
                 _share("frozen_video", "Share of samples with sound whose video is given whole: for video to sound. Together with frozen_audio at most 1."),
                 _share("reference_probability", "Share of samples that see their reference video, where Train LoRA has references.", 1.0),
+                io.String.Input("spatial_crop_region", default="", tooltip="One fixed box for spatial_crop: top, left, bottom, right in latent cells (32 pixels), such as 0, 0, 8, 12. Empty for random boxes.", **_LATER),
+                io.String.Input("mask_region", default="", tooltip="One fixed box for mask, in the same form. Empty for random boxes.", **_LATER),
+                io.Int.Input("reference_spatial", default=0, min=0, max=16, tooltip="How many times larger clips are than their references. 0 reads it from their sizes.", **_LATER),
+                io.Int.Input("reference_temporal", default=0, min=0, max=64, tooltip="How many times longer clips are than their references. 0 reads it from their lengths.", **_LATER),
             ],
         )  # fmt: skip
 
     @classmethod
     def execute(cls, settings, prefix_probability, prefix_frames, suffix_probability, suffix_frames, spatial_crop_probability, mask_probability,
-                frozen_audio, frozen_video, reference_probability) -> io.NodeOutput:  # fmt: skip
+                frozen_audio, frozen_video, reference_probability, spatial_crop_region="", mask_region="", reference_spatial=0, reference_temporal=0) -> io.NodeOutput:  # fmt: skip
         wanted = (
             Condition("prefix", prefix_probability, prefix_frames), Condition("suffix", suffix_probability, suffix_frames),
-            Condition("spatial_crop", spatial_crop_probability), Condition("mask", mask_probability),
+            Condition("spatial_crop", spatial_crop_probability, region=_region(spatial_crop_region, "spatial_crop")),
+            Condition("mask", mask_probability, region=_region(mask_region, "mask")),
         )  # fmt: skip
         conditions = tuple(c for c in wanted if c.probability > 0)
-        return io.NodeOutput(replace(settings, conditioning=ConditioningSettings(conditions, frozen_audio, frozen_video, reference_probability)))
+        conditioning = ConditioningSettings(conditions, frozen_audio, frozen_video, reference_probability, reference_spatial or None, reference_temporal or None)
+        return io.NodeOutput(replace(settings, conditioning=conditioning))
 
 
 class LTX2ObjectiveSettings(io.ComfyNode):
@@ -76,15 +95,19 @@ class LTX2ObjectiveSettings(io.ComfyNode):
                 io.Float.Input("huber_c", default=0.1, min=0.0001, max=10.0, step=0.01, tooltip="Where huber and smooth_l1 begin to count less."),
                 io.Boolean.Input("audio_only", default=False, tooltip="Train the sound alone: the picture is not computed, which saves most of time and memory. Every clip needs sound."),
                 io.String.Input("offsets", default="", multiline=True, tooltip="One line for each kind of clip: a pattern of paths, a space, and what its mean is moved by, such as */portraits/* -0.5. Empty for none."),
+                io.Float.Input("alpha", default=1.0, min=0.01, max=100.0, step=0.1, tooltip="Of the timesteps beta: above beta, more noise is drawn.", **_LATER),
+                io.Float.Input("beta", default=1.0, min=0.01, max=100.0, step=0.1, tooltip="Of the timesteps beta: above alpha, less noise is drawn.", **_LATER),
+                io.Combo.Input("av_cross_timestep", options=list(CROSS_TIMESTEP_RULES), default="official", tooltip="Which noise level the attention between picture and sound is told. Keep official, and the same in sampling.", **_LATER),
             ],
         )  # fmt: skip
 
     @classmethod
-    def execute(cls, settings, timesteps, mean, std, shift, uniform_fraction, independent_audio, loss, huber_c, audio_only, offsets) -> io.NodeOutput:
+    def execute(cls, settings, timesteps, mean, std, shift, uniform_fraction, independent_audio, loss, huber_c, audio_only, offsets, alpha=1.0, beta=1.0,
+                av_cross_timestep="official") -> io.NodeOutput:  # fmt: skip
         drawn = TimestepSettings(
-            timesteps, mean, std, shift=shift or None, uniform_fraction=uniform_fraction, independent_audio=independent_audio, offsets=_offsets(offsets),
+            timesteps, mean, std, alpha, beta, shift=shift or None, uniform_fraction=uniform_fraction, independent_audio=independent_audio, offsets=_offsets(offsets),
         )  # fmt: skip
-        return io.NodeOutput(replace(settings, timesteps=drawn, loss=loss, huber_c=huber_c, audio_only=audio_only))
+        return io.NodeOutput(replace(settings, timesteps=drawn, loss=loss, huber_c=huber_c, audio_only=audio_only, av_cross_timestep=av_cross_timestep))
 
 
 def _offsets(text: str) -> tuple[tuple[str, float], ...]:
@@ -142,7 +165,7 @@ class LTX2Crepa(io.ComfyNode):
         return _method(
             "LTX2Crepa", "CREPA", "Pulls the model's inner pictures towards those of DINOv2 in the same and in neighbouring frames: steadier motion and things.",
             [
-                io.String.Input("encoder", default="", tooltip="Folder of a DINOv2 (config.json and .safetensors), such as a download of facebook/dinov2-giant. Nothing is downloaded by itself."),
+                io.String.Input("encoder", default="", tooltip="Folder of a DINOv2 (config.json and .safetensors), or its name on the hub, such as facebook/dinov2-giant. Nothing is downloaded unless allow_download is on."),
                 io.Int.Input("block", default=8, min=0, max=63, tooltip="Block whose output is compared, from 0. 8 suits the 48 blocks of LTX-2."),
                 io.Float.Input("weight", default=0.5, min=0.0, max=10.0, step=0.05, tooltip="How much it counts beside the loss."),
                 io.Int.Input("adjacent_distance", default=1, min=0, max=64, tooltip="How many latent frames away the neighbours are that count too. 0 takes the frame alone."),
@@ -152,16 +175,25 @@ class LTX2Crepa(io.ComfyNode):
                 io.Float.Input("end_weight", default=0.0, min=0.0, max=10.0, step=0.05, tooltip="Weight at the end of a falling schedule; 0.1 for text to video."),
                 io.Float.Input("similarity_threshold", default=0.0, min=0.0, max=10.0, step=0.05, tooltip="Stop when the running mean of the score reaches this; 0 is never."),
                 io.Boolean.Input("drop_vae_encoder", default=False, tooltip="Keep the VAE's encoder off the card while the pictures are made, to save memory."),
+                io.Int.Input("warmup_steps", default=0, min=0, max=1_000_000, tooltip="Steps over which the weight rises from 0.", **_LATER),
+                io.Int.Input("decay_steps", default=0, min=0, max=1_000_000, tooltip="The step at which a falling schedule reaches end_weight. 0 is the run's last.", **_LATER),
+                io.Float.Input("power", default=2.0, min=0.1, max=10.0, step=0.1, tooltip="Of the polynomial schedule: higher falls sooner.", **_LATER),
+                io.Int.Input("cutoff_step", default=0, min=0, max=1_000_000, tooltip="The step at which it ends. 0 is never.", **_LATER),
+                io.Combo.Input("threshold_mode", options=list(THRESHOLD_MODES), default="permanent", tooltip="Whether similarity_threshold ends it for good, or until the score falls again.", **_LATER),
+                io.Boolean.Input("cumulative_neighbours", default=False, tooltip="Count all neighbours up to adjacent_distance, not those at that distance alone.", **_LATER),
+                io.Boolean.Input("normalise_neighbours", default=False, tooltip="Divide the neighbours' part by the sum of their weights.", **_LATER),
+                io.Boolean.Input("normalise_by_frames", default=True, tooltip="Take the mean over frames, so that long clips do not count more.", **_LATER),
+                io.Boolean.Input("spatial_align", default=True, tooltip="Compare place by place. Off compares the means of whole frames.", **_LATER),
+                io.Int.Input("frames_batch", default=0, min=0, max=4096, tooltip="Pictures that DINOv2 sees at once: fewer take less memory. 0 is all of a clip.", **_LATER),
+                io.Boolean.Input("allow_download", default=False, tooltip="Download the encoder into the Hugging Face cache when it is named by the hub and not there yet. The giant has 4.2 GiB.", **_LATER),
+                io.Combo.Input("feature_source", options=list(FEATURE_SOURCES), default="encoder", tooltip="encoder: DINOv2. backbone: a later block of the model itself teaches, and encoder may be empty.", **_LATER),
+                io.Int.Input("teacher_block_index", default=16, min=0, max=63, tooltip="Of feature_source backbone: the block that teaches, from 0.", **_LATER),
             ],
         )  # fmt: skip
 
     @classmethod
-    def execute(cls, settings, encoder, block, weight, adjacent_distance, adjacent_tau, image_size, schedule, end_weight, similarity_threshold, drop_vae_encoder) -> io.NodeOutput:
-        crepa = CrepaSettings(
-            encoder, block, weight, adjacent_distance, adjacent_tau, image_size=image_size, schedule=schedule, end_weight=end_weight,
-            similarity_threshold=similarity_threshold, drop_vae_encoder=drop_vae_encoder,
-        )  # fmt: skip
-        return io.NodeOutput(replace(settings, crepa=crepa))
+    def execute(cls, settings, encoder, block, **values) -> io.NodeOutput:
+        return io.NodeOutput(replace(settings, crepa=CrepaSettings(encoder, block, **values)))
 
 
 class LTX2ScheduledSampling(io.ComfyNode):
@@ -180,15 +212,20 @@ class LTX2ScheduledSampling(io.ComfyNode):
                 io.Boolean.Input("reflexflow", default=False, tooltip="Also weigh what changes most by the drift, and pull back from it. One more forward pass."),
                 io.Float.Input("anti_drift", default=10.0, min=0.0, max=1000.0, step=0.5, tooltip="Weight of ReflexFlow's pull back."),
                 io.Float.Input("exposure", default=1.0, min=0.0, max=100.0, step=0.1, tooltip="How much more ReflexFlow weighs what the drift changes."),
+                _share("probability_start", "Share of samples where a ramp begins.", **_LATER),
+                io.Combo.Input("ramp_shape", options=list(RAMPS), default="linear", tooltip="How a ramp rises.", **_LATER),
+                io.Int.Input("order", default=0, min=0, max=2, tooltip="Of the solver: dpm has 1 and 2. 0 is the sampler's highest.", **_LATER),
+                io.Float.Input("flow_weight", default=1.0, min=0.0, max=100.0, step=0.1, tooltip="Weight of the usual loss beside ReflexFlow's terms.", **_LATER),
             ],
         )  # fmt: skip
 
     @classmethod
-    def execute(cls, settings, max_step_offset, probability, start_step, ramp_steps, strategy, sampling_steps, sampler, reflexflow, anti_drift, exposure) -> io.NodeOutput:
+    def execute(cls, settings, max_step_offset, probability, start_step, ramp_steps, strategy, sampling_steps, sampler, reflexflow, anti_drift, exposure,
+                probability_start=0.0, ramp_shape="linear", order=0, flow_weight=1.0) -> io.NodeOutput:  # fmt: skip
         rollout = RolloutSettings(
-            max_step_offset, probability, 0.0, probability, ramp_steps, start_step, strategy=strategy, steps=sampling_steps, sampler=sampler,
+            max_step_offset, probability, probability_start, probability, ramp_steps, start_step, ramp_shape, strategy, sampling_steps, sampler, order,
         )  # fmt: skip
-        return io.NodeOutput(replace(settings, rollout=rollout, reflexflow=ReflexFlowSettings(exposure, anti_drift) if reflexflow else None))
+        return io.NodeOutput(replace(settings, rollout=rollout, reflexflow=ReflexFlowSettings(exposure, anti_drift, flow_weight) if reflexflow else None))
 
 
 class LTX2Tracking(io.ComfyNode):

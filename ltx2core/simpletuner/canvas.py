@@ -18,6 +18,7 @@ from ..train.settings import RunConfig, TimestepSettings, TrainSettings
 
 _SCHEMAS = Path(__file__).with_name("canvas_nodes.json")
 _OBJECTIVE = {"kind": "timesteps"}
+_OBJECTIVE_OWN = ("loss", "huber_c", "audio_only", "av_cross_timestep")  # of the train settings
 _CREPA = {"block_index": "block"}
 _ROLLOUT = {"steps": "sampling_steps"}
 _MEMORY = {"streamed": "streamed_blocks", "kept": "kept_blocks", "compiled": "compile", "captured": "capture"}
@@ -74,23 +75,23 @@ def _lora(build: _Builder, run: RunConfig):
 
 def _conditions(train: TrainSettings) -> dict[str, Any]:
     values: dict[str, Any] = {f"{c.kind}_{name}": v for c in train.conditioning.conditions for name, v in (("probability", c.probability), ("frames", c.frames)) if v}
-    values |= {f"region of {c.kind}": list(c.region) for c in train.conditioning.conditions if c.region}
+    values |= {f"{c.kind}_region": ", ".join(map(str, c.region)) for c in train.conditioning.conditions if c.region}
     rest = to_plain(train.conditioning)
     return values | {"frozen_audio": rest["frozen_audio"], "frozen_video": rest["frozen_video"], "reference_probability": rest["reference"],
-                     "reference_spatial": rest["reference_spatial"], "reference_temporal": rest["reference_temporal"]}  # fmt: skip
+                     "reference_spatial": rest["reference_spatial"] or 0, "reference_temporal": rest["reference_temporal"] or 0}  # fmt: skip
 
 
 def _train(build: _Builder, train: TrainSettings):
     plain, usual = to_plain(train), defaults_of(TrainSettings)
-    elsewhere = ("timesteps", "loss", "huber_c", "audio_only", "conditioning", "tread", "rollout", "reflexflow", "crepa", "tracking", "preview_every")
+    elsewhere = ("timesteps", "loss", "huber_c", "audio_only", "av_cross_timestep", "conditioning", "tread", "rollout", "reflexflow", "crepa", "tracking", "preview_every")
     schedule = build.names("LTX2ScheduleSettings")
     wire = build.add("LTX2TrainSettings", plain, defaults=usual, what="train", ignore=(*elsewhere, *schedule)).out()
 
     def method(kind: str, values: Mapping[str, Any], defaults: Mapping[str, Any], what: str):
         return build.add(kind, values, {"settings": wire}, defaults, what).out()
 
-    objective = {k: plain[k] for k in ("loss", "huber_c", "audio_only")} | _renamed(plain["timesteps"], _OBJECTIVE)
-    if any(plain[k] != usual[k] for k in ("timesteps", "loss", "huber_c", "audio_only")):
+    objective = {k: plain[k] for k in _OBJECTIVE_OWN} | _renamed(plain["timesteps"], _OBJECTIVE)
+    if any(plain[k] != usual[k] for k in ("timesteps", *_OBJECTIVE_OWN)):
         objective |= {"shift": objective["shift"] or 0.0, "offsets": "\n".join(f"{p} {n:g}" for p, n in train.timesteps.offsets)}
         wire = method("LTX2ObjectiveSettings", objective, defaults_of(TimestepSettings), "train.timesteps")
     if plain["conditioning"] != usual["conditioning"]:
@@ -102,7 +103,7 @@ def _train(build: _Builder, train: TrainSettings):
     if train.crepa is not None:
         wire = method("LTX2Crepa", _renamed(plain["crepa"], _CREPA), defaults_of(type(train.crepa)), "train.crepa")
     if train.rollout.max_step_offset:
-        flow = {"reflexflow": False} if train.reflexflow is None else {"reflexflow": True, "anti_drift": train.reflexflow.beta1, "exposure": train.reflexflow.alpha}
+        flow = {"reflexflow": False} if train.reflexflow is None else {"reflexflow": True, "anti_drift": train.reflexflow.beta1, "exposure": train.reflexflow.alpha, "flow_weight": train.reflexflow.beta2}
         wire = method("LTX2ScheduledSampling", _renamed(plain["rollout"], _ROLLOUT) | flow, defaults_of(type(train.rollout)), "train.rollout")
     if plain["tracking"] != usual["tracking"]:
         tracking = plain["tracking"]

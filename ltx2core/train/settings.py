@@ -21,6 +21,7 @@ from .tread import TreadRoute
 TARGET_PRESETS = ("auto", "video", "video_ff", "audio", "audio_ff", "cross_modal", "audio_video", "all_linear", "audio_only", "ic")
 ADAPTER_KINDS = ("lora", "dora", "lokr", "loha")
 TIMESTEP_KINDS = ("shifted_logit_normal", "logit_normal", "uniform", "beta")
+INITS = ("kaiming_uniform", "gaussian")
 LOSSES = ("l2", "huber", "smooth_l1")
 OPTIMIZERS = ("adamw", "adamw_bf16", "adamw_8bit", "prodigy", "adafactor", "lion", "came")
 SCHEDULES = ("constant", "linear", "cosine", "polynomial")
@@ -53,7 +54,7 @@ class LoRASettings:
             raise LTX2Error(f"dropout is {self.dropout:g} and {self.kind} has none; set dropout to 0, or kind to lora or dora.")
         check_range("alpha", self.alpha, 1e-6)
         check_range("dropout", self.dropout, 0, 0.99)
-        check_choice("init", self.init, ("kaiming_uniform", "gaussian"))
+        check_choice("init", self.init, INITS)
         if isinstance(self.targets, str):
             check_choice("targets", self.targets, TARGET_PRESETS)
         elif not self.targets or not all(isinstance(t, str) and t for t in self.targets):
