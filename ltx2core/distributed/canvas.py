@@ -19,10 +19,10 @@ from .job import make_job, read_result
 from .launch import run_together
 
 
-def check_gpus(gpus: int) -> None:
-    """Raises LTX2Error when this machine has fewer NVIDIA cards."""
+def check_gpus(gpus: int, device: torch.device) -> None:
+    """Raises LTX2Error when this machine has fewer NVIDIA cards. A program that computes on the processor, ``device``, shares that."""
     here = torch.cuda.device_count()
-    if gpus > here:
+    if gpus > here and device.type != "cpu":
         raise LTX2Error(f"gpus is {gpus} and this machine has {here} NVIDIA cards that PyTorch can use; lower gpus to that.")
 
 

@@ -138,7 +138,8 @@ def test_relayed_events_are_those_that_were_told(tmp_path):
 
 def test_more_gpus_than_there_are():
     with pytest.raises(LTX2Error, match="lower gpus"):
-        check_gpus(torch.cuda.device_count() + 1)
+        check_gpus(torch.cuda.device_count() + 1, torch.device("cuda"))
+    check_gpus(2, torch.device("cpu"))  # ComfyUI was started on the processor, and so are the processes
 
 
 def test_the_entry_needs_no_working_folder(tmp_path):
