@@ -21,7 +21,7 @@ from .train.tracking_settings import TrackingSettings
 def write_run_record(
     path: Path, models: Models, run: RunConfig, cache: DatasetCache, *, name: str, directory: Path, memory: MemorySettings | None = None,
     validation: DatasetCache | None = None, references: DatasetCache | None = None, regularisation: DatasetCache | None = None,
-    adapter: Adapter | None = None,
+    adapter: Adapter | None = None, distributed: str = "auto",
 ) -> Path:  # fmt: skip
     """Write it to ``path``; results of repeating it lie in ``<name>_again`` beside it.
 
@@ -37,7 +37,7 @@ def write_run_record(
     record = {
         "version": VERSION, "name": Path(name).name, "checkpoint": str(Path(models.checkpoint.path).resolve()), "text_encoder": "",
         "weight_dtype": next(key for key, value in DTYPES.items() if value == models.dtype), "caches": caches,
-        "output": f"{Path(name).name}_again", "lora": to_plain(run.lora), "train": to_plain(plain),
+        "output": f"{Path(name).name}_again", "lora": to_plain(run.lora), "train": to_plain(plain), "distributed": distributed,
     }  # fmt: skip
     if memory is not None:
         record["memory"] = to_plain(memory)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from comfy_api.latest import io
 
+from ..ltx2core.distributed.kinds import KINDS
 from ..ltx2core.train.settings import ADAPTER_KINDS, INITS, OPTIMIZERS, SCHEDULES, TARGET_PRESETS, LoRASettings, TrainSettings
 from .adapters import WeightedAdapter
 from .base import ADVANCED, CATEGORY, AdapterWire, CacheWire, CheckpointWire, LoRASettingsWire, MemoryWire, PreviewsWire, TrainSettingsWire
@@ -102,6 +103,7 @@ class LTX2TrainLoRA(io.ComfyNode):
                 CacheWire.Input("regularisation", optional=True, tooltip="Clips that the LoRA shall leave as the base makes them, so that it does not forget. Their own pixels only set the scene."),
                 PreviewsWire.Input("previews", optional=True, tooltip="Films to make on the way, from Training Preview. They lie in the run's folder and change nothing in the training."),
                 io.Int.Input("gpus", default=1, min=1, max=64, optional=True, extra_dict=ADVANCED, tooltip="NVIDIA cards of this machine that share the run, in processes of their own. Each adds batch_size times accumulation clips to a step. 1 trains here, where previews, pause and save also work."),
+                io.Combo.Input("distributed", options=list(KINDS), default="auto", optional=True, extra_dict=ADVANCED, tooltip="With gpus above 1. ddp: the whole base on every card, resident or streamed. fsdp2: its blocks shared out over the cards, which takes less memory on each. auto: ddp wherever the base fits a card, which is faster."),
             ],
             outputs=[
                 AdapterWire.Output("adapter", tooltip="The trained LoRA, for Apply Adapters."),
@@ -121,13 +123,13 @@ class LTX2TrainLoRA(io.ComfyNode):
     @classmethod
     def execute(
         cls, checkpoint, cache, lora, settings, name: str, validation=None, adapter=None, memory=None, references=None, regularisation=None, previews=None,
-        gpus: int = 1,
+        gpus: int = 1, distributed: str = "auto",
     ) -> io.NodeOutput:  # fmt: skip
         from .host.context import host
         from .host.partial import mark_partial
 
         done = train_run(
-            checkpoint, cache, lora, settings, name, adapter=adapter, memory=memory, previews=previews, gpus=gpus,
+            checkpoint, cache, lora, settings, name, adapter=adapter, memory=memory, previews=previews, gpus=gpus, distributed=distributed,
             validation=validation, references=references, regularisation=regularisation,
         )  # fmt: skip
         if done.result.steps < settings.steps:

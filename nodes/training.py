@@ -10,6 +10,7 @@ import torch
 
 from ..ltx2core.checkpoint.adapter import save_adapter
 from ..ltx2core.distributed.canvas import check_gpus, train_on_several
+from ..ltx2core.distributed.rescue import shared_run
 from ..ltx2core.errors import LTX2Error
 from ..ltx2core.memory.training import train_lora
 from ..ltx2core.run_record import write_run_record
@@ -40,12 +41,13 @@ def is_name(name: str) -> bool:
     return _NAME.fullmatch(name) is not None and ".." not in name
 
 
-def train_run(checkpoint, cache, lora, settings, name: str, *, adapter=None, memory=None, previews=None, segment: int = 0, gpus: int = 1, **clips) -> Trained:
+def train_run(checkpoint, cache, lora, settings, name: str, *, adapter=None, memory=None, previews=None, segment: int = 0, gpus: int = 1,
+              distributed: str = "auto", **clips) -> Trained:  # fmt: skip
     """Train to the end, or ``segment`` steps on from where the run is.
 
     Args:
         adapter, memory, previews: what the wires carry, None for none.
-        gpus: cards that share it; above 1 they have processes of their own.
+        gpus: cards that share it; above 1 they have processes of their own. distributed: how they share the base.
         clips: caches of validation, references and regularisation, None for none.
 
     Raises:
@@ -59,11 +61,15 @@ def train_run(checkpoint, cache, lora, settings, name: str, *, adapter=None, mem
     with running() as host, host.training(name) as live:
         directory, path = host.paths.runs_dir() / name, host.paths.loras_dir() / f"{name}.safetensors"
         common = {"directory": directory, "name": name, "reporter": host.reporter, "stop": host.stop, "memory": memory, "adapter": start, **clips}
-        result = _on_several(gpus, checkpoint, run, cache, host, jobs, common) if gpus > 1 else train_lora(
-            checkpoint, run, cache, residency=host.residency, previews=jobs, controls=live.controls, until=segment_end(directory, segment, settings) if segment else None, **common,
-        )  # fmt: skip
+        if gpus > 1:
+            run = shared_run(run, directory, gpus)
+            result = _on_several(gpus, checkpoint, run, cache, host, jobs, {**common, "distributed": distributed})
+        else:
+            until = segment_end(directory, segment, settings) if segment else None
+            result = train_lora(checkpoint, run, cache, residency=host.residency, previews=jobs, controls=live.controls, until=until, **common)
         save_adapter(path, result.adapter)
-        write_run_record(path.with_suffix(".json"), checkpoint, run, cache, name=name, directory=directory, memory=memory, adapter=start, **clips)
+        record = {"name": name, "directory": directory, "memory": memory, "adapter": start, "distributed": distributed, **clips}
+        write_run_record(path.with_suffix(".json"), checkpoint, run, cache, **record)
         if result.steps == settings.steps:
             push_adapter(run, result, path, host.reporter)
         picture = torch.from_numpy(np.array(draw_losses(result.history))).float()[None] / 255

@@ -87,16 +87,24 @@ def _kept(checkpoints: Checkpointer) -> int:
     return 0 if newest is None else newest.facts["settings"]["train"].get("global_batch", 0)
 
 
+def _with_clips(run: RunConfig, kept: int, processes: int) -> RunConfig:
+    train = run.train
+    clips = kept or (train.batch_size * train.accumulation * processes if processes > 1 else 0)
+    return run if not clips else replace(run, train=replace(train, global_batch=clips, accumulation=1))
+
+
+def shared_run(run: RunConfig, directory: Path, processes: int) -> RunConfig:
+    """What ``with_global_batch`` makes of ``run`` in ``processes`` that work in ``directory``, before they are there."""
+    if run.train.global_batch:
+        return run
+    return _with_clips(run, _kept(Checkpointer(directory)) if run.train.resume == "auto" else 0, processes)
+
+
 def with_global_batch(run: RunConfig, checkpoints: Checkpointer, world: World) -> RunConfig:
     """``run`` with the clips of a step as the folder's run has them, else ``batch_size`` times ``accumulation`` on each process.
 
     Unchanged when it says so itself, or runs alone and nothing else is saved.
     """
-    train = run.train
-    if train.global_batch:
+    if run.train.global_batch:
         return run
-    kept = told(world, lambda: _kept(checkpoints)) if train.resume == "auto" else 0
-    clips = kept or (train.batch_size * train.accumulation * world.size if world.size > 1 else 0)
-    if not clips:
-        return run
-    return replace(run, train=replace(train, global_batch=clips, accumulation=1))
+    return _with_clips(run, told(world, lambda: _kept(checkpoints)) if run.train.resume == "auto" else 0, world.size)

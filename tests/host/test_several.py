@@ -23,6 +23,7 @@ def training(name, **settings):
 
 def test_interrupted_on_two_processes_it_goes_on(comfy):
     prompt, last = training("shared", steps=5000, schedule="constant", checkpoint_every=0)
+    prompt[last]["inputs"]["distributed"] = "fsdp2"
     folder = comfy.base / "output" / "ltx2_runs" / "shared"
     with comfy.events("several") as events:
         mine, reached = comfy.submit(prompt, "several"), 0
@@ -37,8 +38,12 @@ def test_interrupted_on_two_processes_it_goes_on(comfy):
     said = [json.loads(line) for line in (folder / "events.jsonl").read_text(encoding="utf-8").splitlines()]
     processes = next(re.findall(r"(\d+) on ", e["text"]) for e in said if "share the work" in e.get("text", ""))
     assert len(set(processes)) == 2
+    # Sharded or not, it is the same run.
     outputs = comfy.run(training("shared", steps=step + 2, schedule="constant", checkpoint_every=0)[0])
     assert outputs[last]["ltx2_run"][0]["steps"] == step + 2
+    assert any("The base is sharded over 2 cards" in e.get("text", "") for e in said)
+    record = json.loads((comfy.base / "models" / "loras" / "shared.json").read_text(encoding="utf-8"))
+    assert record["train"]["global_batch"] == 2 * record["train"]["batch_size"] and record["distributed"] == "auto"
     assert any(t.abs().max() > 0 for t in load_file(comfy.base / "models" / "loras" / "shared.safetensors").values())
 
 
