@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from ..errors import LTX2Error
 from ..media.audio import decode_audio
-from ..media.probe import opened, picture_stream, probe
+from ..media.probe import MediaInfo, opened, picture_stream, probe
 from ..media.video import rgb
 from ..media.write import write_video
 from .recipe import read_tags
+
+T = TypeVar("T")
 
 GRID_TAG = "ltx2_grid"
 _WIDEST, _TALLEST = 3840, 2160  # what players and their decoders take everywhere
@@ -126,10 +129,17 @@ def background(layout: Layout, columns: Sequence[str], rows: Sequence[str], note
     return image
 
 
-def _tiles(path: Path | None, size: tuple[int, int]) -> Iterator[Image.Image]:
+def at_rate(pictures: Iterable[T], own: float, rate: float) -> Iterator[T]:
+    """``pictures`` of ``own`` frames a second, repeated or left out so that ``rate`` of them show the same second."""
+    shown = 0
+    for i, picture in enumerate(pictures):
+        while shown * own < (i + 1) * rate - 1e-6:
+            yield picture
+            shown += 1
+
+
+def _tiles(path: Path, size: tuple[int, int]) -> Iterator[Image.Image]:
     """The clip's frames at ``size``, whole, with bars where its shape is another."""
-    if path is None:
-        return
     with opened(path) as container:
         for frame in container.decode(picture_stream(container)):
             picture = Image.fromarray(rgb(frame))
@@ -139,10 +149,11 @@ def _tiles(path: Path | None, size: tuple[int, int]) -> Iterator[Image.Image]:
             yield tile
 
 
-def frames(layout: Layout, columns: Sequence[str], rows: Sequence[GridRow], count: int) -> Iterator[np.ndarray]:
-    """``count`` pictures uint8 [H, W, 3]; a shorter clip stays at its last frame."""
+def frames(layout: Layout, columns: Sequence[str], rows: Sequence[GridRow], infos: Mapping[Path, MediaInfo], rate: float, count: int) -> Iterator[np.ndarray]:
+    """``count`` pictures uint8 [H, W, 3] at ``rate`` a second; a shorter clip stays at its last frame."""
     image = background(layout, columns, [r.label for r in rows], [r.notes for r in rows])
-    cells = [(layout.place(c, r), _tiles(file, layout.tile)) for r, row in enumerate(rows) for c, file in enumerate(row.files)]
+    files = [(layout.place(c, r), file) for r, row in enumerate(rows) for c, file in enumerate(row.files) if file is not None]
+    cells = [(place, at_rate(_tiles(file, layout.tile), infos[file].frame_rate, rate)) for place, file in files]
     for _ in range(count):
         for place, tiles in cells:
             if (tile := next(tiles, None)) is not None:
@@ -157,11 +168,14 @@ def write_grids(
 
     Args:
         heard: the column whose clip of a page's first row is heard.
+
+    Clips of other rates than the first keep their speed.
     """
-    files = [f for row in rows for f in row.files if f is not None]
-    infos = [probe(f) for f in files]
-    layout, page = plan_layout((infos[0].width, infos[0].height), len(columns), len(rows), tile_width, any(row.notes for row in rows))
-    longest, pages = max(info.frames for info in infos), -(-len(rows) // page)
+    infos = {f: probe(f) for row in rows for f in row.files if f is not None}
+    first = next(iter(infos.values()))
+    layout, page = plan_layout((first.width, first.height), len(columns), len(rows), tile_width, any(row.notes for row in rows))
+    rate, pages = first.frame_rate, -(-len(rows) // page)
+    longest = round(max(info.frames / info.frame_rate for info in infos.values()) * rate)
     paths = [folder / ("grid.mp4" if n == 0 else f"grid_{n + 1}.mp4") for n in range(pages)]
     content = _content(columns, rows, (heard, tile_width))
     if all(_holds(path, content) for path in paths):
@@ -169,7 +183,7 @@ def write_grids(
     for path, start in zip(paths, range(0, len(rows), page), strict=True):
         part = rows[start : start + page]
         sound = next((decode_audio(row.files[heard], rate=24000) for row in part if row.files[heard] is not None), None)
-        write_video(path, frames(layout, columns, part, longest), infos[0].frame_rate, sound, {**(metadata or {}), GRID_TAG: content})
+        write_video(path, frames(layout, columns, part, infos, rate, longest), rate, sound, {**(metadata or {}), GRID_TAG: content})
     return paths
 
 

@@ -225,6 +225,25 @@ def test_grid_shows_each_clip_in_its_place(tmp_path):
     assert changed[layout.top :, : layout.left].any() and not changed[layout.top :, layout.left :].any()
 
 
+def test_clips_of_other_rates_keep_their_speed(tmp_path):
+    """Each turns white after half a second; in the grid they do so together, at the first clip's rate."""
+    from ltx2core.media.write import write_video
+
+    files = []
+    for rate in (24.0, 12.0, 50.0):
+        pictures = torch.zeros(round(rate), 64, 96, 3, dtype=torch.uint8)
+        pictures[round(rate / 2) :] = 255
+        files.append(write_video(tmp_path / f"{rate:g}.mp4", pictures, rate))
+    (grid,) = write_grids(tmp_path, ["24", "12", "50"], [GridRow("", tuple(files))])
+    info, (layout, _) = probe(grid), plan_layout((96, 64), 3, 1)
+    assert (info.frame_rate, info.frames) == (24, 24)
+    shown = decode_video(grid, frame_rate=24, num_frames=24)
+    for c in range(3):
+        x, y = layout.place(c, 0)
+        light = shown[:, y + layout.tile[1] // 2, x + layout.tile[0] // 2].float().mean(-1)
+        assert (light[:12] < 60).all() and (light[12:] > 190).all(), c
+
+
 def test_many_columns_and_rows_stay_small_enough_for_players():
     layout, page = plan_layout((1280, 704), 12, 40)
     assert layout.width <= 3842 and layout.height <= 2162 and page < 40 and layout.tile[0] * 704 == pytest.approx(layout.tile[1] * 1280, rel=0.02)
