@@ -65,8 +65,8 @@ class LTX2Keyframe(io.ComfyNode):
             inputs=[
                 KeyframesWire.Input("keyframes", optional=True, tooltip="Keyframes from another of these nodes, to which this one is added."),
                 io.Image.Input("image", tooltip="The picture, of any size: it is fitted and cropped."),
-                io.Int.Input("frame", default=0, min=-1025, max=1024, tooltip="The frame at which it is shown; -1 is the last. Every latent frame holds 8 frames, so keyframes stand at least 8 apart."),
-                io.Float.Input("strength", default=1.0, min=0.0, max=1.0, step=0.01, tooltip="1 keeps the picture exactly; less lets the model change it."),
+                io.Int.Input("frame", default=0, min=-1025, max=1024, tooltip="The frame at which it is shown; 0 is the first, which is then kept exactly, and -1 the last."),
+                io.Float.Input("strength", default=1.0, min=0.0, max=1.0, step=0.01, tooltip="1 shows the picture to the model as it is; less lets the model change it."),
             ],
             outputs=[KeyframesWire.Output("keyframes", tooltip="For Sample and Validate.")],
         )  # fmt: skip
@@ -91,8 +91,8 @@ class LTX2Sample(io.ComfyNode):
                 io.Image.Input("image", optional=True, tooltip="The first frame."),
                 KeyframesWire.Input("keyframes", optional=True, tooltip="Pictures at chosen frames, from Keyframe."),
                 io.Audio.Input("audio", optional=True, tooltip="A sound for which the video is made. It stays as it is and is the result's own."),
-                io.Image.Input("video", optional=True, tooltip="All frames of a video that gets sound. It stays as it is; only sound is made."),
-                io.Image.Input("begin_images", optional=True, tooltip="The last frames of a clip that goes on, 8k+1 of them (9 or 17 are good). They are kept and new frames follow."),
+                io.Image.Input("video", optional=True, tooltip="All frames of a video that gets sound, at the settings' frame_rate. It stays as it is; only sound is made."),
+                io.Image.Input("begin_images", optional=True, tooltip="The last frames of a clip that goes on, 8k+1 of them (9 or 17 are good), at the settings' frame_rate. They are kept and new frames follow."),
                 io.Audio.Input("begin_audio", optional=True, tooltip="The sound of begin_images, kept as well. Its end belongs to the end of the frames."),
                 io.Combo.Input("sound_fit", options=list(SOUND_FITS), default="fit_sound", tooltip="For an audio that is not as long as the clip: fit_sound cuts it or adds silence, fit_video makes the clip as long as the sound, refuse stops with a message."),
             ],

@@ -25,7 +25,10 @@ SOUND_FITS = ("fit_sound", "fit_video", "refuse")
 
 @dataclass(frozen=True)
 class Picture:
-    """image uint8 [1, H, W, 3] of any size, at pixel frame ``frame`` (negative: from the end); strength 1 keeps it exactly."""
+    """image uint8 [1, H, W, 3] of any size, at pixel frame ``frame`` (negative: from the end).
+
+    Strength 1 keeps the first frame's picture exactly, and shows a later one's to the model as it is.
+    """
 
     image: Tensor
     frame: int = 0
@@ -130,18 +133,6 @@ def _with_sound(sound: Waveform, fit: str, settings: SampleSettings, reporter: R
         return replace(settings, frames=frames)
     reporter.message(f"{lengths}; silence follows it." if have < seconds else f"{lengths}; the sound is cut there.", "warning")
     return settings
-
-
-def latent_index(frame: int, settings: SampleSettings) -> int:
-    """The latent frame that shows pixel frame ``frame``: 0 holds the first alone, every later one 8; negative counts from the end.
-
-    Raises:
-        LTX2Error: outside the clip.
-    """
-    position = frame if frame >= 0 else settings.frames + frame
-    if not 0 <= position < settings.frames:
-        raise LTX2Error(f"A picture is put at frame {frame} and the clip has {settings.frames}; choose 0 to {settings.frames - 1}, or -1 for the last.")
-    return (position + 7) // 8
 
 
 def check_strength(strength: float) -> float:

@@ -165,4 +165,5 @@ def run_loop(
 
 
 def to_latents(settings: SampleSettings, video: State, audio: State, sound: object | None = None) -> Latents:
-    return Latents(unpack_video(video.tokens, *settings.latent_size), unpack_audio(audio.tokens), settings.frame_rate, sound)
+    """Of the clip's own tokens, which come first: those of guides stand behind them."""
+    return Latents(unpack_video(video.tokens[:, : settings.tokens], *settings.latent_size), unpack_audio(audio.tokens), settings.frame_rate, sound)

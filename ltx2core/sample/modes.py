@@ -5,13 +5,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..errors import LTX2Error
+from ..geometry import pixel_frames
 from ..media.audio import Waveform
 from ..models.handle import Models
 from ..protocols import Reporter, Residency, StopSignal
 from ..text.features import TextFeatures
 from .conditions import Keyframe, State, audio_state, video_state
-from .given import Given, Picture, check_strength, cover_frames, encode_beginning, encode_pictures, encode_sound, fitted, latent_index
+from .given import Given, Picture, cover_frames, encode_beginning, encode_pictures, encode_sound, fitted
+from .guides import encode_guides, guided
 from .loop import Latents, to_latents
 from .noise import make_noise
 from .run import run_states
@@ -60,27 +61,16 @@ def given_states(
     models: Models, settings: SampleSettings, given: Given, noise: Tensor, audio_noise: Tensor, reporter: Reporter, residency: Residency
 ) -> tuple[State, State]:
     """The first states of picture and sound, with what is given in its place; a whole video is not."""
-    keyframes, sound_start = _keyframes(models, settings, given, reporter, residency)
-    sound = given.sound_latents if given.sound is None else encode_sound(models, given.sound, settings, residency)
-    return video_state(settings, noise, keyframes), audio_state(audio_noise, sound, sound_start)
-
-
-def _keyframes(
-    models: Models, settings: SampleSettings, given: Given, reporter: Reporter, residency: Residency
-) -> tuple[tuple[Keyframe, ...], Tensor | None]:
-    """What the picture is to keep, and the latents of the sound that it begins with."""
-    keyframes, sound = [], None
+    begun, sound_start, taken = [], None, 0
     if given.beginning is not None:
-        latents, sound = encode_beginning(models, given.beginning, settings, reporter, residency)
-        keyframes.append(Keyframe(latents))
+        latents, sound_start = encode_beginning(models, given.beginning, settings, reporter, residency)
+        begun, taken = [Keyframe(latents)], pixel_frames(latents.shape[2])
     if given.first_latents is not None:
-        keyframes.append(Keyframe(given.first_latents))
-    for picture in given.pictures:
-        index = latent_index(picture.frame, settings)
-        if any(k.index <= index < k.index + k.latents.shape[2] for k in keyframes):
-            raise LTX2Error(f"Two pictures are given for latent frame {index}; put them at least 8 frames apart, and after the beginning.")
-        keyframes.append(Keyframe(encode_pictures(models, picture.image[:1], settings, residency), index, check_strength(picture.strength)))
-    return tuple(keyframes), sound
+        begun, taken = [Keyframe(given.first_latents)], 1
+    keyframes, guides = encode_guides(models, given.pictures, settings, residency, taken)
+    video = guided(video_state(settings, noise, (*begun, *keyframes)), guides, settings)
+    sound = given.sound_latents if given.sound is None else encode_sound(models, given.sound, settings, residency)
+    return video, audio_state(audio_noise, sound, sound_start)
 
 
 def text_to_video(models: Models, settings: SampleSettings, positive: TextFeatures, negative: TextFeatures | None = None, **services) -> Latents:

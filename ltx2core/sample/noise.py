@@ -16,3 +16,9 @@ def make_noise(settings: SampleSettings) -> tuple[Tensor, Tensor]:
         video.append(torch.randn(1, 128, *settings.latent_size, generator=generator))
         audio.append(torch.randn(1, 8, settings.audio_length, 16, generator=generator))
     return torch.cat(video), torch.cat(audio)
+
+
+def noise_beside(settings: SampleSettings, cells: tuple[int, int, int], salt: int) -> Tensor:
+    """[B, 128, *cells] float32 on the CPU for tokens beside the clip's; ``salt`` keeps it apart from the clip's own noise."""
+    noise = [torch.randn(1, 128, *cells, generator=torch.Generator().manual_seed((s ^ salt << 32) % 2**63)) for s in settings.sample_seeds]
+    return torch.cat(noise)

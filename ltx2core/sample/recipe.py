@@ -18,7 +18,7 @@ from ..errors import LTX2Error
 
 RECIPE_TAG = "ltx2_recipe"
 # Raised when the same recipe gives other numbers, so that older files are not taken for new ones.
-RECIPE_VERSION = 1
+RECIPE_VERSION = 2
 _SAMPLE_BYTES = 4096
 
 

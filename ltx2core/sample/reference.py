@@ -22,7 +22,7 @@ from .conditions import State
 from .given import Given, encode_pictures, fitted
 from .loop import Latents, to_latents
 from .modes import given_states
-from .noise import make_noise
+from .noise import make_noise, noise_beside
 from .run import run_states
 from .settings import SampleSettings
 
@@ -99,8 +99,7 @@ def encode_reference(models: Models, reference: Reference, settings: SampleSetti
 
 def reference_noise(settings: SampleSettings, latents: Tensor) -> Tensor:
     """[B, 128, f, h, w] for a reference that is not kept wholly, the same on every device."""
-    noise = [torch.randn(1, *latents.shape[1:], generator=torch.Generator().manual_seed((s ^ _NOISE << 32) % 2**63)) for s in settings.sample_seeds]
-    return torch.cat(noise)
+    return noise_beside(settings, tuple(latents.shape[2:]), _NOISE)
 
 
 def with_reference(video: State, latents: Tensor, noise: Tensor, frame_rate: float, scale: ReferenceScale, strength: float = 1.0) -> State:

@@ -16,8 +16,9 @@ from ..models.latents import pack_audio, pack_video, unpack_audio, unpack_video
 from ..models.upsampler import Upsampler
 from ..protocols import Reporter, Residency, StopSignal
 from ..text.features import TextFeatures
-from .conditions import Keyframe, State, audio_state, video_state
-from .given import Picture, check_strength, encode_pictures, latent_index
+from .conditions import State, audio_state, video_state
+from .given import Picture
+from .guides import encode_guides, guided
 from .loop import Latents
 from .noise import make_noise
 from .run import run_states
@@ -120,15 +121,14 @@ def refine(
     """
     run = _settings(latents, settings)
     noise, audio_noise = (n.to(residency.device) for n in make_noise(run))
-    keyframes = tuple(
-        Keyframe(encode_pictures(models, p.image[:1], run, residency), latent_index(p.frame, run), check_strength(p.strength)) for p in pictures
-    )
+    keyframes, guides = encode_guides(models, pictures, run, residency)
     video = restart(video_state(run, noise, keyframes), latents.video.to(residency.device), noise, settings.sigmas[0])
+    video = guided(video, guides, run, settings.sigmas[0])
     audio = _sound_state(latents, audio_noise, settings.sigmas[0])
     services = {"residency": residency, "reporter": reporter, "stop": stop}
     video, audio = run_states(models, run, positive, None, video, audio, sigmas=torch.tensor(settings.sigmas), **services)
     sound = latents.audio if settings.keep_sound else unpack_audio(audio.tokens).cpu()
-    return replace(latents, video=unpack_video(video.tokens, *run.latent_size).cpu(), audio=sound)
+    return replace(latents, video=unpack_video(video.tokens[:, : run.tokens], *run.latent_size).cpu(), audio=sound)
 
 
 def two_stages(

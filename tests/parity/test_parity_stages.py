@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from official_stage_cases import FRAMES, HEIGHT, KERNEL, REFERENCE_CASES, REFINE_CASES, UPSCALERS, WIDTH, inputs, sound, text
+from official_stage_cases import FRAMES, GUIDE_CASES, HEIGHT, KERNEL, REFERENCE_CASES, REFINE_CASES, UPSCALERS, WIDTH, inputs, sound, text
 from official_weights import fill
 from safetensors.torch import save_file
 
@@ -14,6 +14,7 @@ from ltx2core.models.latents import unpack_audio, unpack_video
 from ltx2core.models.upsampler import open_upsampler, upsample
 from ltx2core.sample.conditions import Keyframe, audio_state, video_state
 from ltx2core.sample.guidance import Guidance
+from ltx2core.sample.guides import Guide, with_guides
 from ltx2core.sample.loop import Denoiser, run_loop
 from ltx2core.sample.reference import with_reference, without_reference
 from ltx2core.sample.settings import SampleSettings
@@ -48,6 +49,20 @@ def test_sampling_with_a_reference(case, run, close):
     close(unpack_audio(audio.tokens), f"reference.{case.name}.audio", 1e-3)
 
 
+@pytest.mark.parametrize("case", GUIDE_CASES, ids=lambda c: c.name)
+def test_pictures_at_later_frames(case, run, close):
+    cell = (1, HEIGHT, WIDTH)
+    video = video_state(SETTINGS, inputs("noise"), (Keyframe(inputs("first frame", cell)),) if case.first_frame else ())
+    audio, sigmas = audio_state(sound("noise")), SECOND_STAGE if case.refined else DISTILLED
+    if case.refined:
+        video, audio = restart(video, inputs("start"), inputs("noise"), sigmas[0]), restart(audio, sound("start"), sound("noise"), sigmas[0])
+    guides = [Guide(inputs(f"guide {frame}", cell), frame, strength) for frame, strength in case.guides]
+    noise = torch.cat([inputs(f"guide noise {frame}", cell) for frame, _ in case.guides], dim=2)
+    video, audio = run(with_guides(video, guides, noise, 25.0, sigmas[0]), audio, sigmas, case.cfg)
+    close(unpack_video(video.tokens[:, : SETTINGS.tokens], *SETTINGS.latent_size), f"guided.{case.name}.video", 1e-3)
+    close(unpack_audio(audio.tokens), f"guided.{case.name}.audio", 1e-3)
+
+
 @pytest.mark.parametrize("case", REFINE_CASES, ids=lambda c: c.name)
 def test_second_stage(case, run, close):
     first = None if case.first_frame is None else Keyframe(inputs("first frame", (1, HEIGHT, WIDTH)), 0, case.first_frame)
@@ -80,7 +95,7 @@ def test_upscaler(name, component, close, tmp_path, pytestconfig):
 
 def test_the_comparison_can_fail(official):
     """The cases differ from one another, so that a wrong factor or strength would show."""
-    names = SimpleNamespace(video=[f"reference.{c.name}.video" for c in REFERENCE_CASES], refined=[f"refined.{c.name}.video" for c in REFINE_CASES])
-    for group in (names.video, names.refined):
+    names = SimpleNamespace(video=[f"reference.{c.name}.video" for c in REFERENCE_CASES], refined=[f"refined.{c.name}.video" for c in REFINE_CASES], guided=[f"guided.{c.name}.video" for c in GUIDE_CASES])
+    for group in (names.video, names.refined, names.guided):
         for i, a in enumerate(group):
             assert all((official[a] - official[b]).abs().max() > 0.05 for b in group[i + 1 :])

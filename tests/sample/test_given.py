@@ -8,8 +8,11 @@ import torch
 from ltx2core.errors import LTX2Error
 from ltx2core.media.audio import Waveform, resample
 from ltx2core.sample.decode import decode
-from ltx2core.sample.given import Beginning, Given, Picture, encode_pictures, encode_sound, latent_index
+from ltx2core.sample.conditions import video_state
+from ltx2core.sample.given import Beginning, Given, Picture, encode_pictures, encode_sound
+from ltx2core.sample.guides import Guide, pixel_frame, with_guides
 from ltx2core.sample.modes import make, text_to_video
+from ltx2core.sample.noise import make_noise
 from ltx2core.sample.settings import PRESETS, SampleSettings, parse_seeds, preset
 from ltx2core.sample.sound import decode_sound, text_to_sound
 
@@ -24,13 +27,40 @@ def tone(seconds, rate=48000, seed=0):
     return Waveform(0.2 * torch.randn(2, round(seconds * rate), generator=torch.Generator().manual_seed(seed)), rate)
 
 
-def test_pictures_at_any_latent_frame(tiny_models, features, services):
-    pictures = (Picture(noise_frames(1, 1)), Picture(noise_frames(1, 2), 12), Picture(noise_frames(1, 3), -1))
-    latents = make(tiny_models, LONG, features(0), given=Given(pictures), **services)
-    for picture, index in zip(pictures, (0, 2, 3), strict=True):
-        kept = encode_pictures(tiny_models, picture.image, LONG, services["residency"])
-        torch.testing.assert_close(latents.video[:, :, index : index + 1], kept, atol=1e-5, rtol=0)
-    assert (latents.video[:, :, 1] - make(tiny_models, LONG, features(0), **services).video[:, :, 1]).abs().max() > 1e-3
+def test_pictures_at_chosen_frames(tiny_models, features, services):
+    """The first is kept exactly; each later one acts, at its own frame, and the clip keeps its size."""
+    first, later, other = (Picture(noise_frames(1, n), f) for n, f in ((1, 0), (2, 12), (3, -1)))
+
+    def made(*pictures):
+        return make(tiny_models, LONG, features(0), given=Given(pictures), **services).video
+
+    clip = made(first, later, other)
+    kept = encode_pictures(tiny_models, first.image, LONG, services["residency"])
+    assert clip.shape == (1, 128, 4, 2, 2)
+    torch.testing.assert_close(clip[:, :, :1], kept, atol=1e-5, rtol=0)
+    for fewer in ((later, other), (first, other), (first, later), (first, replace(later, frame=13), other), (first, replace(later, image=noise_frames(1, 4)), other)):
+        assert (clip - made(*fewer)).abs().max() > 1e-3
+    assert torch.equal(made(first, replace(other, frame=24)), made(first, other))
+
+
+def test_guides_stand_at_their_frames_time_and_behind_the_clip():
+    noise, _ = make_noise(LONG)
+    state = video_state(LONG, noise)
+    pictures = [torch.randn(1, 128, 1, 2, 2) for _ in range(2)]
+    beside = torch.randn(1, 128, 2, 2, 2)
+    state_with = with_guides(state, [Guide(pictures[0], 12), Guide(pictures[1], 24, 0.25)], beside, 25.0)
+    count = LONG.tokens
+    assert torch.equal(state_with.tokens[:, :count], state.tokens) and state_with.tokens.shape[1] == count + 8
+    whole, part = state_with.tokens[:, count : count + 4], state_with.tokens[:, count + 4 :]
+    assert torch.equal(whole, pictures[0].flatten(2).transpose(1, 2)) and not state_with.mask[:, count : count + 4].any()
+    torch.testing.assert_close(part, (0.25 * pictures[1] + 0.75 * beside[:, :, 1:]).flatten(2).transpose(1, 2))
+    assert (state_with.mask[:, count + 4 :] == 0.75).all()
+    for i, frame in enumerate((12, 24)):
+        coords = state_with.coords[:, :, count + 4 * i : count + 4 * i + 4]
+        assert torch.allclose(coords[:, 0], torch.tensor([frame / 25, (frame + 1) / 25]))
+        assert torch.equal(coords[:, 1:], state.coords[:, 1:, :4])  # the places of the clip's own cells
+    with pytest.raises(LTX2Error, match="takes no pictures"):
+        with_guides(video_state(LONG, noise, held=noise), [Guide(pictures[0], 1)], beside, 25.0)
 
 
 def test_strength_lets_the_model_change_a_picture(tiny_models, features, services):
@@ -42,9 +72,9 @@ def test_strength_lets_the_model_change_a_picture(tiny_models, features, service
     torch.testing.assert_close(free.video, text_to_video(tiny_models, LONG, features(0), **services).video, atol=1e-4, rtol=0)
 
 
-@pytest.mark.parametrize(("frame", "index"), [(0, 0), (1, 1), (8, 1), (9, 2), (24, 3), (-1, 3), (-25, 0)])
-def test_latent_frame_of_a_pixel_frame(frame, index):
-    assert latent_index(frame, LONG) == index
+@pytest.mark.parametrize(("frame", "position"), [(0, 0), (12, 12), (24, 24), (-1, 24), (-25, 0)])
+def test_frames_are_counted_from_either_end(frame, position):
+    assert pixel_frame(frame, LONG) == position
 
 
 def test_beginning_is_kept_in_picture_and_sound(tiny_models, features, services):
@@ -114,8 +144,9 @@ def test_things_that_do_not_go_together(tiny_models, features, services):
         (Given((Picture(picture.image, 30),)), "at frame 30 and the clip has 25"),
         (Given((Picture(picture.image, 0, 1.5),)), "strength of a picture is 1.5"),
         (Given((Picture(picture.image, 0, float("nan")),)), "strength of a picture is nan"),
-        (Given((Picture(picture.image, 10), Picture(picture.image, 12))), "Two pictures are given for latent frame 2"),
-        (Given((Picture(picture.image, 5),), beginning=begin), "Two pictures are given for latent frame 1"),
+        (Given((Picture(picture.image, 24), Picture(picture.image, -1))), "Two pictures are given for frame 24"),
+        (Given((Picture(picture.image, 12, -0.1),)), "strength of a picture is -0.1"),
+        (Given((Picture(picture.image, 5),), beginning=begin), "at frame 5, where the beginning of 9 frames is shown; put it at frame 9 or later"),
         (Given(beginning=Beginning(noise_frames(25))), "25 frames and the clip 25"),
     ]:
         with pytest.raises(LTX2Error, match=said):
