@@ -12,7 +12,7 @@ from ltx2core.train.lora import injected
 from ltx2core.train.settings import LoRASettings, TrainSettings
 from ltx2core.train.targets import choose
 
-# The header's ``config`` of ltx-2-19b-dev, the part that decides shapes (model.md of the official files).
+# The header's ``config`` of ltx-2-19b-dev, the part that decides shapes.
 TRANSFORMER_19B = {
     "num_layers": 48, "num_attention_heads": 32, "attention_head_dim": 128, "cross_attention_dim": 4096, "in_channels": 128, "out_channels": 128,
     "caption_channels": 3840, "audio_num_attention_heads": 32, "audio_attention_head_dim": 64, "audio_cross_attention_dim": 2048,

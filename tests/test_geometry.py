@@ -4,7 +4,7 @@ from ltx2core.errors import LTX2Error
 from ltx2core.geometry import audio_latent_length, latent_frames, pixel_frames, snap_frames, snap_size, video_tokens
 
 
-# Table of behaviour.md B 1.3: pixel frames asked for, frames the VAE takes.
+# Pixel frames asked for, frames the VAE takes.
 @pytest.mark.parametrize("asked,taken", [(48, 41), (61, 57), (119, 113), (125, 121), (49, 49), (1, 1), (8, 1)])
 def test_frames_snap_down_to_8k_plus_1(asked, taken):
     snapped = snap_frames(asked)

@@ -129,7 +129,7 @@ def test_other_files_are_named_for_what_they_are(tmp_path):
 
 
 def test_real_sizes_on_meta():
-    """The 19B's parameter counts as published configurations give them (model.md: 18.876 B, block 386.1 M)."""
+    """The 19B's parameter counts as published configurations give them (18.876 B, a block 386.1 M)."""
     from ltx2core.checkpoint.config import transformer_arguments
     from diffusers import LTX2VideoTransformer3DModel
 
