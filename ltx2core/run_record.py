@@ -30,6 +30,7 @@ def write_run_record(
 
     Args:
         directory: of the run; an adapter that it began with is kept there.
+        memory: as it was in the run, since a base in 8 bits gives other numbers; None lets the repetition choose anew.
     """
     named = {"train": cache, "validation": validation, "references": references, "regularisation": regularisation}
     caches = {key: str(value.save().resolve()) for key, value in named.items() if value is not None}

@@ -68,7 +68,7 @@ def train_run(checkpoint, cache, lora, settings, name: str, *, adapter=None, mem
             until = segment_end(directory, segment, settings) if segment else None
             result = train_lora(checkpoint, run, cache, residency=host.residency, previews=jobs, controls=live.controls, until=until, **common)
         save_adapter(path, result.adapter)
-        record = {"name": name, "directory": directory, "memory": memory, "adapter": start, "distributed": distributed, **clips}
+        record = {"name": name, "directory": directory, "memory": result.memory or memory, "adapter": start, "distributed": distributed, **clips}
         write_run_record(path.with_suffix(".json"), checkpoint, run, cache, **record)
         if result.steps == settings.steps:
             push_adapter(run, result, path, host.reporter)

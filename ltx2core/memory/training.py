@@ -154,10 +154,12 @@ def _train_planned(models: Models, run: RunConfig, cache: DatasetCache, memory: 
         settings = replace(settings, compiled=False)
     working = plan.optimizer + plan.activations
     if settings.precision == "bf16" and not settings.streamed:
-        return _resident(run, models.component("transformer"), cache, residency, {**common, "working_bytes": working}, fast_engine(settings))
+        result = _resident(run, models.component("transformer"), cache, residency, {**common, "working_bytes": working}, fast_engine(settings))
+        return replace(result, memory=settings)
     with _blocks_in_file(models, residency) as file:
         engine = fast_engine(settings, file.bring)
-        return train(run, file.model, cache, residency=WithoutBlocks(residency, plan.weights), engine=engine, working_bytes=working, **common)
+        result = train(run, file.model, cache, residency=WithoutBlocks(residency, plan.weights), engine=engine, working_bytes=working, **common)
+        return replace(result, memory=settings)
 
 
 def _sound_alone(models: Models, run: RunConfig, cache: DatasetCache, residency: Residency, reporter: Reporter, memory: MemorySettings | None,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
@@ -36,11 +37,14 @@ from .targets import Targets, choose
 from .trackers import open_trackers
 from .validate import ValidationLoss
 
+if TYPE_CHECKING:
+    from ..memory.engine import MemorySettings
+
 
 @dataclass(frozen=True)
 class TrainResult:
     """adapter: float32, scale folded in; adapter_state_path: the last checkpoint; steps: those done, fewer than the run's
-    when it was ended before; seconds: of all parts of the run.
+    when it was ended before; seconds: of all parts of the run; memory: how the base lay where that was planned, else None.
     """
 
     adapter: Adapter
@@ -50,6 +54,7 @@ class TrainResult:
     seconds: float
     peak_bytes: int
     validation: tuple[ValidationLoss, ...]
+    memory: MemorySettings | None = None
 
 
 @dataclass(frozen=True)

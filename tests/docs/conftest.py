@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 PACK = Path(__file__).resolve().parents[2]
-for folder in (PACK / "docs" / "help", PACK / "tests" / "host"):
+for folder in (PACK / "docs" / "help", PACK / "tests" / "host", PACK / "tests" / "docs"):
     if str(folder) not in sys.path:
         sys.path.insert(0, str(folder))
 

@@ -12,10 +12,14 @@ from ltx2core.cache.store import Store
 from ltx2core.checkpoint.combined import open_checkpoint
 from ltx2core.errors import LTX2Error
 from ltx2core.memory.engine import FastEngine, MemorySettings, fast_engine
+from ltx2core.memory import training
+from ltx2core.memory.plan import Plan
 from ltx2core.memory.residency import WithoutBlocks
 from ltx2core.memory.training import make_plan, train_lora
 from ltx2core.models.forward import denoise, run_block
 from ltx2core.models.handle import Models
+from ltx2core.run_record import write_run_record
+from ltx2core.runspec import read_run
 from ltx2core.standalone import ConsoleReporter, PlainResidency, StopFlag
 from ltx2core.tiny import write_tiny_checkpoint
 from ltx2core.train.batch import prepare
@@ -95,6 +99,17 @@ def test_streaming_on_a_processor_is_refused(models, cache, services):
     with pytest.raises(LTX2Error, match="needs a graphics card"):
         make_plan(RUN, models.component("transformer"), cache, MemorySettings(streamed=2), services["residency"])
     assert make_plan(RUN, models.component("transformer"), cache, None, services["residency"]) is None
+
+
+def test_how_the_base_lay_is_part_of_the_result(models, cache, services, tmp_path, monkeypatch):
+    """What a plan chose stands in the run file, so that a repetition has the same base; a processor has no plan."""
+    settings = MemorySettings("int8", compiled=False)
+    assert train_lora(models, RUN, cache, directory=tmp_path / "plain", name="a", **services).memory is None
+    monkeypatch.setattr(training, "make_plan", lambda *a: Plan(settings, 0, 0, 0, 0))
+    monkeypatch.setattr(training, "free_device_bytes", lambda device: 0)
+    result = train_lora(models, RUN, cache, directory=tmp_path / "planned", name="a", **services)
+    path = write_run_record(tmp_path / "a.json", models, RUN, cache, name="a", directory=tmp_path / "planned", memory=result.memory)
+    assert read_run(path).memory_settings == result.memory == settings
 
 
 class PausedOnce(ConsoleReporter):
