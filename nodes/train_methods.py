@@ -94,7 +94,7 @@ class LTX2ObjectiveSettings(io.ComfyNode):
                 io.Combo.Input("loss", options=list(LOSSES), default="l2", tooltip="l2 is usual. huber and smooth_l1 count large errors less, for clips with faults."),
                 io.Float.Input("huber_c", default=0.1, min=0.0001, max=10.0, step=0.01, tooltip="Where huber and smooth_l1 begin to count less."),
                 io.Boolean.Input("audio_only", default=False, tooltip="Train the sound alone: the picture is not computed, which saves most of time and memory. Every clip needs sound."),
-                io.String.Input("offsets", default="", multiline=True, tooltip="One line for each kind of clip: a pattern of paths, a space, and what its mean is moved by, such as */portraits/* -0.5. Empty for none."),
+                io.String.Input("offsets", default="", multiline=True, tooltip="One line for each kind of clip: the name of a dataset or a pattern of paths, a space, and what its mean is moved by, such as */portraits/* -0.5. Empty for none."),
                 io.Float.Input("alpha", default=1.0, min=0.01, max=100.0, step=0.1, tooltip="Of the timesteps beta: above beta, more noise is drawn.", **_LATER),
                 io.Float.Input("beta", default=1.0, min=0.01, max=100.0, step=0.1, tooltip="Of the timesteps beta: above alpha, less noise is drawn.", **_LATER),
                 io.Combo.Input("av_cross_timestep", options=list(CROSS_TIMESTEP_RULES), default="official", tooltip="Which noise level the attention between picture and sound is told. Keep official, and the same in sampling.", **_LATER),

@@ -11,6 +11,7 @@ from ..checkpoint.combined import Checkpoint
 from ..data.clip import Clip
 from ..data.read import reading_facts, source_files
 from ..data.scan import DatasetIndex
+from ..data.spec import DatasetSpec
 from ..distributed.world import ALONE, World, agreed, told
 from ..errors import LTX2Error
 from ..models.vae_memory import VaeMemory
@@ -60,11 +61,12 @@ def _keyed(clips: tuple[Clip, ...], key_of: KeyOf) -> tuple[list[tuple[str, Clip
     return keyed, gone
 
 
-def _record(key: str, clip: Clip, text: Mapping[str, str], repeats: int) -> CachedClip:
+def _record(key: str, clip: Clip, text: Mapping[str, str], spec: DatasetSpec) -> CachedClip:
     return CachedClip(
         source=Path(clip.path).name, latents=key, text=text[clip.caption], caption=clip.caption,
         width=clip.bucket.width, height=clip.bucket.height, frames=clip.bucket.frames,
-        frame_rate=clip.frame_rate, has_audio=clip.has_audio, repeats=repeats, has_video=clip.has_video,
+        frame_rate=clip.frame_rate, has_audio=clip.has_audio, repeats=spec.repeats, has_video=clip.has_video,
+        path=Path(clip.path).absolute().as_posix(), dataset=spec.name,
     )  # fmt: skip
 
 
@@ -101,7 +103,7 @@ def build_cache(
         clips, gone = told(world, lambda: _keyed(index.clips, key_of))
         missing = told(world, lambda: {key: clip for key, clip in clips if not store.sound("latents", key)})
         failed = cache_latents(missing, checkpoint, store, key_of=key_of, dtype=dtype, **services, world=world, vae=vae)
-    records = tuple(_record(key, clip, text, index.spec.repeats) for key, clip in clips if key not in failed)
+    records = tuple(_record(key, clip, text, index.spec) for key, clip in clips if key not in failed)
     if not records:
         raise LTX2Error(f"None of the {len(index.clips)} clips in {index.spec.folder} could be read: {next(iter([*failed.values(), *gone.values()]))}")
     for reason in gone.values():

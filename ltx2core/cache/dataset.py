@@ -19,7 +19,9 @@ MANIFEST_VERSION = 1
 
 @dataclass(frozen=True)
 class CachedClip:
-    """Where one clip's tensors lie, and what is needed to put it in a batch."""
+    """Where one clip's tensors lie, and what is needed to put it in a batch. source: the file's name; path: where it lay, with
+    forward slashes, and dataset: the name of its dataset, both "" in caches of before.
+    """
 
     source: str
     latents: str
@@ -32,6 +34,8 @@ class CachedClip:
     has_audio: bool
     repeats: int = 0
     has_video: bool = True
+    path: str = ""
+    dataset: str = ""
 
     @property
     def bucket(self) -> str:

@@ -225,7 +225,7 @@ def _finished(options: Options, spec: dict, kind: str, defaults: Defaults, neste
     options.mapped("source_dataset_id", "references", "found by file names")
     options.mapped("s2v_datasets", "dataset.sound_folder", "sound of the same file stem")
     offset = options.number("timestep_sampling_offset", 0.0)
-    options.mapped("timestep_sampling_offset", "train.timesteps.offsets", "for the clips of this folder")
+    options.mapped("timestep_sampling_offset", "train.timesteps.offsets", "for the clips of this dataset")
     _idle(options)
     entries = options.finish((*DATASET_KEYS, *DATASET_ROWS, *DATASET_REASONS))
     name = options.text("id", Path(spec["folder"]).name)

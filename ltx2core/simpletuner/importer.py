@@ -147,7 +147,7 @@ def _place(run: dict, datasets: Sequence[Imported]) -> None:
     if all(d.audio_only for d in trained):
         put(run, "train.audio_only", True)
     std = run["train"]["timesteps"].get("std", 1.0)
-    offsets = [[f"{d.spec['folder']}/*", d.offset * std] for d in trained if d.offset]
+    offsets = [[d.name, d.offset * std] for d in trained if d.offset]
     if offsets:
         put(run, "train.timesteps.offsets", offsets)
 

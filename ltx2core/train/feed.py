@@ -83,7 +83,7 @@ class Feed:
     def _make(self, part: Part) -> Batch:
         samples = [self._cache[i] for i in part.positions]
         clips = [self._cache.clips[i] for i in part.positions]
-        offsets = [offset_of(self._settings.timesteps, clip.source) for clip in clips]
+        offsets = [offset_of(self._settings.timesteps, clip.path or clip.source, clip.dataset) for clip in clips]
         references = None if self._references is None else [self._references.latents(clip) for clip in clips]
         inputs = prepare(samples, part.number, self._settings, self._dtype, self._empty, references, offsets, part.slots)
         if self._teacher is not None:

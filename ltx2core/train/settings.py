@@ -69,7 +69,7 @@ class LoRASettings:
 class TimestepSettings:
     """How sigma is drawn; see ``timesteps.py``. ``shift``: None shifts by token count (shifted_logit_normal) or not at
     all (others); a number is the static shift s of s*u/(1+(s-1)*u). ``independent_audio``: sound has its own sigma.
-    ``offsets``: (pattern of clip paths, offset) pairs; the first that fits a clip moves its mean by the offset.
+    ``offsets``: (name of a dataset or pattern of clip paths, offset) pairs; the first that fits a clip moves its mean by the offset.
     """
 
     kind: str = "shifted_logit_normal"

@@ -51,10 +51,13 @@ def _beta(alpha: float, beta: float, count: int, generator: Generator) -> Tensor
     return (a / (a + b)).float()
 
 
-def offset_of(settings: TimestepSettings, source: str) -> float:
-    """The offset of the clip at path ``source``: of the first pattern that fits, else 0."""
-    path = source.replace("\\", "/")
-    return next((offset for pattern, offset in settings.offsets if fnmatchcase(path, pattern)), 0.0)
+def offset_of(settings: TimestepSettings, path: str, dataset: str = "") -> float:
+    """The offset of the clip at ``path``: of the first pattern that is the name of its dataset, or fits its path or the
+    path's end, else 0.
+    """
+    path = path.replace("\\", "/")
+    fits = (offset for pattern, offset in settings.offsets if pattern == dataset or fnmatchcase(path, pattern) or fnmatchcase(path, f"*/{pattern}"))
+    return next(fits, 0.0)
 
 
 def draw_sigma(settings: TimestepSettings, tokens: int, generator: Generator, count: int = 1, offset: float = 0.0) -> Tensor:

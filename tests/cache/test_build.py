@@ -20,6 +20,8 @@ from ltx2core.protocols import Interrupted
 from ltx2core.text.encoder import load_text_encoder
 from ltx2core.text.features import encode_prompts
 from ltx2core.tiny import write_tiny_checkpoint
+from ltx2core.train.settings import TimestepSettings
+from ltx2core.train.timesteps import offset_of
 from ltx2core.tiny_gemma import write_tiny_gemma
 
 
@@ -51,6 +53,17 @@ def test_samples_are_what_the_models_make_of_the_clips(build, index, parts):
     assert sample.audio_latents.shape == (8, audio_latent_length(17, 25), 16)
     assert sample.video_latents.dtype == sample.text_video.dtype == torch.bfloat16
     assert cache[3].audio_latents is None
+
+
+def test_offsets_find_the_clips_of_a_dataset_and_of_a_folder(build, index, clips):
+    cache = DatasetCache.load(build(index).save())
+    names = {c.source for c in cache.clips}
+    assert len(names) == 4
+    for pattern in (index.spec.name, f"{clips.as_posix()}/*", f"{clips.name}/*", "*.mp4"):
+        found = {c.source: offset_of(TimestepSettings(offsets=((pattern, -0.5),)), c.path, c.dataset) for c in cache.clips}
+        assert found == dict.fromkeys(names, -0.5), pattern
+    other = TimestepSettings(offsets=(("other/*", 1.0), (f"{clips.name}x", 2.0)))
+    assert not any(offset_of(other, c.path, c.dataset) for c in cache.clips)
 
 
 def test_second_run_encodes_nothing_and_a_changed_clip_itself_alone(build, index, clips, recorder):

@@ -94,10 +94,10 @@ def test_caption_shuffle():
     assert spec_of({"caption_shuffle": {**raw, "enable": False}}).caption_shuffle is None
 
 
-def test_an_offset_moves_the_noise_of_its_folder():
+def test_an_offset_moves_the_noise_of_its_dataset():
     """u = sigmoid(scale * (n + offset)): the mean moves by scale * offset."""
     timesteps = run_of({**VIDEO, "timestep_sampling_offset": -0.4}, flow_sigmoid_scale=0.5).config.train.timesteps
-    assert timesteps.offsets == (("/data/clips/*", -0.2),)
+    assert timesteps.offsets == ((VIDEO["id"], -0.2),)
 
 
 def test_roles():

@@ -7,7 +7,10 @@ import torch
 
 from ltx2core.errors import LTX2Error
 from ltx2core.models.latents import audio_coords, video_coords
-from ltx2core.train.batch import prepare
+from ltx2core.train.batch import draw, prepare
+from ltx2core.train.data import RunData
+from ltx2core.train.feed import Feed
+from ltx2core.train.sampler import BucketSampler
 from ltx2core.train.settings import TimestepSettings, TrainSettings
 
 SETTINGS = TrainSettings()
@@ -98,3 +101,17 @@ def test_signature_tells_graphs_apart(make_sample):
 def test_clips_of_two_buckets_are_refused(make_sample):
     with pytest.raises(LTX2Error, match="video latents of 2 shapes"):
         prepare([make_sample(1), make_sample(2, width=3)], 0, SETTINGS, torch.float32)
+
+
+def test_a_run_s_batches_have_the_offset_of_their_clip_s_path(make_cache, tmp_path):
+    """Fed as in a run: each clip's sigma is the one drawn with the offset that its path has."""
+    settings = TrainSettings(timesteps=TimestepSettings(offsets=(("faces", -3.0), ("films/*", 3.0))))
+    cache = make_cache(tmp_path / "cache", ({}, {}, {}))
+    places = ({"dataset": "faces", "path": "/x/0.mp4"}, {"path": "/data/films/1.mp4"}, {"path": "/data/2.mp4"})
+    cache = replace(cache, clips=tuple(replace(c, **p) for c, p in zip(cache.clips, places, strict=True)))
+    sampler, order = BucketSampler(cache, 1, settings.seed), BucketSampler(cache, 1, settings.seed)
+    with Feed(RunData(cache), sampler, settings, torch.float32, 0, False) as feed:
+        for step in range(6):
+            (index,), batch = order.next(), feed.next()
+            expected = draw(cache[index], settings, step, 0, (-3.0, 3.0, 0.0)[index])
+            assert torch.equal(batch.inputs.video.sigma, expected.video_sigma) and torch.equal(batch.inputs.audio.sigma, expected.audio_sigma)

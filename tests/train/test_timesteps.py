@@ -119,5 +119,7 @@ def test_offsets_belong_to_clips_by_path():
     settings = TimestepSettings(offsets=(("*/faces/*", -0.5), ("*/faces/a*", 2.0), ("*.mov", 1.0)))
     found = [offset_of(settings, p) for p in ("data/faces/a.mp4", "C:\\data\\faces\\b.mp4", "data/x.mov", "data/x.mp4")]
     assert found == [-0.5, -0.5, 1.0, 0.0]
+    named = TimestepSettings(offsets=(("faces", -0.5), ("clips/a*", 0.2)))
+    assert [offset_of(named, "/data/clips/a.mp4", "faces"), offset_of(named, "/data/clips/a.mp4", "b"), offset_of(named, "/data/clips/b.mp4", "b")] == [-0.5, 0.2, 0.0]
     with pytest.raises(LTX2Error, match="timesteps.offsets"):
         TimestepSettings(offsets=(("*",),))
