@@ -14,8 +14,11 @@ from ..protocols import Interrupted, Progress, Reporter, Residency, StopSignal
 from ..text.encoder import load_text_encoder
 from ..text.features import TextFeatures, encode_prompts
 from ..text.source import TextEncoderSource, check_matches
+from .ahead import Stages
 from .keys import text_key
 from .store import Store
+
+_TOGETHER = 8  # captions between two looks at the stop signal
 
 
 @dataclass(frozen=True)
@@ -69,13 +72,21 @@ def _encode_all(missing: Mapping[str, str], checkpoint: Checkpoint, source: Text
     encoder = load_text_encoder(source)
     connectors = load_connectors(checkpoint)
     with torch.inference_mode(False), torch.no_grad(), residency.use(encoder), residency.use(connectors):
-        for done, (key, prompt) in enumerate(missing.items()):
+        stages, items, done = Stages(), list(missing.items()), 0
+        for group in (items[i : i + _TOGETHER] for i in range(0, len(items), _TOGETHER)):
             if stop.requested():
                 raise Interrupted(f"Stopped after {done} of {len(missing)} captions; queue again and it goes on from there.")
-            features = encode_prompts(encoder, connectors, [prompt])[0]
-            tensors = {"video": features.video[0].to(torch.bfloat16), "audio": features.audio[0].to(torch.bfloat16)}
-            store.write("text", key, tensors, {"prompt": prompt})
-            reporter.progress(Progress("captions", done + 1, len(missing), prompt[:60]))
+            with stages.of("text encoder and connectors"):
+                found = [
+                    {"video": f.video[0].to("cpu", torch.bfloat16), "audio": f.audio[0].to("cpu", torch.bfloat16)}
+                    for f in encode_prompts(encoder, connectors, [prompt for _, prompt in group])
+                ]
+            for (key, prompt), tensors in zip(group, found, strict=True):
+                with stages.of("writing"):
+                    store.write("text", key, tensors, {"prompt": prompt})
+                done += 1
+                reporter.progress(Progress("captions", done, len(missing), prompt[:60]))
+    reporter.message(stages.told(len(missing), "Captions"))
     residency.release(encoder)
     residency.release(connectors)
 

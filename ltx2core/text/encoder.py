@@ -12,6 +12,7 @@ from .source import TextEncoderSource
 from .tokenizer import Tokenizer, load_tokenizer
 
 MAX_TOKENS = 1024
+_STEP = 64  # lengths that are run, so that a card sees few of them
 
 
 class TextEncoder(nn.Module):
@@ -21,11 +22,21 @@ class TextEncoder(nn.Module):
         super().__init__()
         self.model, self.tokenizer = model, tokenizer
 
+    def length(self, prompt: str) -> int:
+        """S of ``hidden_states`` of ``prompt`` alone."""
+        return -(-int(self.tokenizer([prompt], MAX_TOKENS)[1].sum()) // _STEP) * _STEP
+
     @torch.no_grad()
     def hidden_states(self, prompts: Sequence[str], max_tokens: int = MAX_TOKENS) -> tuple[Tensor, Tensor]:
-        """([B, max_tokens, D, layers + 1], mask [B, max_tokens]): embeddings first, the normed output last, padded left."""
+        """([B, S, D, layers + 1], mask [B, S]): embeddings first, the normed output last, padded left.
+
+        S holds the longest prompt, in steps of 64 and at most ``max_tokens``: what padding would give is not computed, and
+        changes no prompt (its positions count from each other, Su et al. 2021).
+        """
         device = self.model.embed_tokens.weight.device
-        ids, mask = (t.to(device) for t in self.tokenizer(prompts, max_tokens))
+        ids, mask = self.tokenizer(prompts, max_tokens)
+        used = min(max_tokens, -(-int(mask.sum(1).max()) // _STEP) * _STEP)
+        ids, mask = ids[:, -used:].to(device), mask[:, -used:].to(device)
         states = self.model(input_ids=ids, attention_mask=mask, output_hidden_states=True, use_cache=False).hidden_states
         return torch.stack(states, dim=-1), mask
 

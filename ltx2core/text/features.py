@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from ..errors import LTX2Error
-from .encoder import TextEncoder
+from .encoder import MAX_TOKENS, TextEncoder
 
 
 @dataclass(frozen=True)
@@ -45,5 +46,25 @@ def after_connectors(connectors: nn.Module, states: Tensor, mask: Tensor, dtype:
 
 @torch.no_grad()
 def encode_prompts(encoder: TextEncoder, connectors: nn.Module, prompts: Sequence[str], dtype: torch.dtype = torch.bfloat16) -> list[TextFeatures]:
-    """One :class:`TextFeatures` a prompt, each [1, 1024, D]; one prompt at a time, since 49 states of 1024 tokens are large."""
-    return [after_connectors(connectors, *encoder.hidden_states([prompt]), dtype) for prompt in prompts]
+    """One :class:`TextFeatures` a prompt, each [1, 1024, D].
+
+    Prompts of one length go through the text encoder together, at most 1024 tokens of them; through the connectors one at
+    a time, since 49 states of 1024 tokens are large.
+    """
+    by_length: dict[int, list[int]] = {}
+    for place, prompt in enumerate(prompts):
+        by_length.setdefault(encoder.length(prompt), []).append(place)
+    found: dict[int, TextFeatures] = {}
+    for length, places in by_length.items():
+        together = max(1, MAX_TOKENS // length)
+        for group in (places[i : i + together] for i in range(0, len(places), together)):
+            states, mask = encoder.hidden_states([prompts[i] for i in group])
+            for row, place in enumerate(group):
+                found[place] = after_connectors(connectors, *_whole(states[row : row + 1], mask[row : row + 1]), dtype)
+    return [found[place] for place in range(len(prompts))]
+
+
+def _whole(states: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    """Padded on the left to 1024 tokens, which the connectors fill up."""
+    missing = MAX_TOKENS - mask.shape[1]
+    return F.pad(states, (0, 0, 0, 0, missing, 0)), F.pad(mask, (missing, 0))

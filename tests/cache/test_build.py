@@ -6,6 +6,7 @@ import shutil
 import pytest
 import torch
 
+from benchmarks.compare import relative_error
 from ltx2core.cache.build import build_cache
 from ltx2core.cache.dataset import DatasetCache
 from ltx2core.cache.store import DamagedEntry, Store
@@ -15,6 +16,7 @@ from ltx2core.errors import LTX2Error
 from ltx2core.geometry import audio_latent_length
 from ltx2core.media.video import decode_video
 from ltx2core.models.build import load_connectors, load_video_vae
+from ltx2core.models.vae_memory import VaeMemory
 from ltx2core.models.video import encode_video
 from ltx2core.protocols import Interrupted
 from ltx2core.text.encoder import load_text_encoder
@@ -32,8 +34,8 @@ def index(clips):
 
 @pytest.fixture
 def build(parts, tmp_path, services, recorder):
-    def run(index, parts=parts, recorder=recorder):
-        return build_cache(index, *parts, tmp_path / "cache", **services(recorder))
+    def run(index, parts=parts, recorder=recorder, **settings):
+        return build_cache(index, *parts, tmp_path / "cache", **services(recorder), **settings)
 
     return run
 
@@ -82,6 +84,19 @@ def test_second_run_encodes_nothing_and_a_changed_clip_itself_alone(build, index
     assert (recorder.count("latents"), recorder.count("captions")) == (made[0], made[1] + 1)
 
 
+def test_clips_of_one_bucket_are_encoded_together_with_the_numbers_of_each_alone(build, index, tmp_path, recorder):
+    assert len({c.bucket for c in index.clips}) == 1
+    together = build(index)
+    whole = [together[i] for i in range(4)]
+    assert any(text.startswith("Clips: 4 in") and "a second; waiting for files" in text and "video VAE" in text for _, text in recorder.messages)
+    shutil.rmtree(tmp_path / "cache")
+    alone = build(index, vae=VaeMemory(batch_size=1))
+    for i, sample in enumerate(whole):
+        assert relative_error(alone[i].video_latents, sample.video_latents) <= 1e-3
+        assert torch.equal(alone[i].text_video, sample.text_video)
+    assert recorder.count("latents") == 8
+
+
 @pytest.mark.parametrize("damage", ["flip", "truncate", "remove"])
 def test_damaged_entry_is_found_and_rebuilt_alone(build, index, tmp_path, recorder, damage):
     cache = build(index)
@@ -118,7 +133,7 @@ def test_other_weights_or_settings_make_other_entries(build, index, parts, tmp_p
 def test_stop_keeps_what_was_made(build, index, recorder):
     recorder.stop_after = ("latents", 2)
     with pytest.raises(Interrupted, match="2 of 4 clips"):
-        build(index)
+        build(index, vae=VaeMemory(batch_size=2))
     recorder.flag.stopped, recorder.stop_after = False, None
     build(index)
     assert recorder.count("latents") == 4

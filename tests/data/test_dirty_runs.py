@@ -73,15 +73,15 @@ def test_a_clip_that_changes_between_its_digest_and_its_encoding_is_not_kept_und
     """Its latents would be taken for those of the film that was there before."""
     import ltx2core.cache.latents as latents
 
-    read = latents.encode_clip
+    read = latents.read_clip
 
-    def encode_and_change(clip, *rest):
+    def read_and_change(clip, *rest):
         result = read(clip, *rest)
         if Path(clip.path).name == "b.mp4":
             film(clips / "b.mp4", 3, sound=None)
         return result
 
-    monkeypatch.setattr(latents, "encode_clip", encode_and_change)
+    monkeypatch.setattr(latents, "read_clip", read_and_change)
     cache = cached(models, clips, tmp_path / "cache", Listener())
     assert [c.source for c in cache.clips] == ["a.mp4", "c.mp4"] and any("b.mp4" in m and "chang" in m for m in cache.messages)
     monkeypatch.undo()

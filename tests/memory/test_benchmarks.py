@@ -7,7 +7,7 @@ import sys
 import pytest
 import torch
 
-NEED_A_CARD = ("check_steps", "load", "sample_step", "train_step", "vae_memory")
+NEED_A_CARD = ("caching", "check_steps", "end_to_end", "load", "sample_step", "train_step", "vae_memory")
 
 
 def run(monkeypatch, name, *arguments):
@@ -38,3 +38,19 @@ def test_steps_are_timed_with_routes_and_with_sound_alone(monkeypatch, tmp_path,
     assert all(r["seconds"] > 0 and r["compiled_forms"] == 0 for r in rows)
     whole, routed = (r["loss"] for r in rows[2:4])
     assert whole != routed and abs(whole / routed - 1) < 0.05
+
+
+def test_the_whole_path_is_walked_and_logged(monkeypatch, tmp_path):
+    assert run(monkeypatch, "end_to_end", "--rehearse", "--folder", tmp_path, "--log", tmp_path / "events.jsonl", "--json", tmp_path / "r.json") == 0
+    rows = {r["phase"]: r for r in json.loads((tmp_path / "r.json").read_text(encoding="utf-8"))["rows"]}
+    assert list(rows) == ["write", "open", "cache", "train", "sample"] and rows["train"]["steps"] == 4
+    events = [json.loads(line) for line in (tmp_path / "events.jsonl").read_text(encoding="utf-8").splitlines()]
+    stages = list(dict.fromkeys(e["stage"] for e in events if e["event"] == "progress"))
+    assert stages[:3] == ["scan", "captions", "latents"] and {"train", "sample", "decode"} <= set(stages)
+
+
+def test_caching_is_timed_by_stage(monkeypatch, tmp_path):
+    assert run(monkeypatch, "caching", "--rehearse", "--clips", 3, "--json", tmp_path / "r.json") == 0
+    rows = json.loads((tmp_path / "r.json").read_text(encoding="utf-8"))["rows"]
+    assert [r["clips_at_once"] for r in rows] == [4, 1]
+    assert all("video VAE" in r["clips_told"] and "text encoder" in r["captions_told"] for r in rows)

@@ -3,10 +3,11 @@
 import pytest
 import torch
 
+from benchmarks.compare import relative_error
 from ltx2core.checkpoint.combined import open_checkpoint
 from ltx2core.models.build import hidden_states_needed, load_connectors
 from ltx2core.text.encoder import load_text_encoder
-from ltx2core.text.features import encode_prompts
+from ltx2core.text.features import after_connectors, encode_prompts
 from ltx2core.text.source import check_matches, open_text_encoder
 from ltx2core.tiny import write_tiny_checkpoint
 from ltx2core.tiny_gemma import write_tiny_gemma
@@ -44,7 +45,20 @@ def test_each_layer_is_normalised_over_its_valid_tokens(parts, seen):
         for layer in range(states.shape[-1]):
             x = states[0, valid, :, layer]
             expected[valid, :, layer] = 8 * (x - x.mean()) / (x.max() - x.min() + 1e-6)
-        torch.testing.assert_close(given[0], expected.flatten(1), atol=1e-5, rtol=1e-4)
+        assert given.shape[1] == 1024 and not given[0, : -len(expected)].any()
+        torch.testing.assert_close(given[0, -len(expected) :], expected.flatten(1), atol=1e-5, rtol=1e-4)
+
+
+def test_padding_that_is_not_computed_changes_nothing(parts, seen):
+    """Features of states that transformers' model makes of all 1024 places."""
+    encoder, connectors = parts
+    for prompt, features in zip(PROMPTS, seen[1], strict=True):
+        ids, mask = encoder.tokenizer([prompt], 1024)
+        with torch.no_grad():
+            states = torch.stack(encoder.model(input_ids=ids, attention_mask=mask, output_hidden_states=True).hidden_states, dim=-1)
+            whole = after_connectors(connectors, states, mask, torch.float32)
+            ours = encode_prompts(encoder, connectors, [prompt], torch.float32)[0]
+        assert relative_error(ours.video, whole.video) <= 1e-4 and relative_error(ours.audio, whole.audio) <= 1e-4
 
 
 def test_features_are_whole_and_finite(seen):
