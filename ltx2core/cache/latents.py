@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -120,7 +120,7 @@ def cache_latents(
     with agreed(world):
         mine = share(missing, world)
         if mine:
-            _encode_all(mine, failed, checkpoint, store, key_of, dtype, residency, reporter, stop, vae or usual_memory(residency.device))
+            _encode_all(mine, failed, checkpoint, store, key_of, dtype, residency, reporter, stop, vae or _usual(residency.device))
     return {key: reason for part in world.gather(failed) for key, reason in part.items()}
 
 
@@ -162,6 +162,12 @@ class _Work:
                     continue
                 self.store.write("latents", key, tensors, {"source": name, "start": clip.start, "frame_rate": clip.frame_rate})
             yield clip, None
+
+
+def _usual(device: torch.device) -> VaeMemory:
+    """On a processor, where it gains nothing, no clips together: a clip's numbers then hang on nothing but itself."""
+    usual = usual_memory(device)
+    return replace(usual, slicing=True) if device.type == "cpu" else usual
 
 
 def _encode_all(missing: Mapping[str, Clip], failed: dict[str, str], checkpoint: Checkpoint, store: Store, key_of: KeyOf, dtype: torch.dtype, residency: Residency,
