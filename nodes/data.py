@@ -6,7 +6,7 @@ from comfy_api.latest import io
 
 from ..ltx2core.cache.build import build_cache
 from ..ltx2core.data.scan import scan
-from ..ltx2core.data.spec import BUCKET_STRATEGIES, CAPTION_STRATEGIES, CROPS, WINDOWS, DatasetSpec
+from ..ltx2core.data.spec import BUCKET_STRATEGIES, CAPTION_STRATEGIES, CROPS, DATASET_TYPES, WINDOWS, DatasetSpec
 from .base import ADVANCED, CATEGORY, CacheWire, CheckpointWire, DatasetWire, TextEncoderWire, running
 from .folders import folder_state
 
@@ -37,6 +37,7 @@ class LTX2VideoDataset(io.ComfyNode):
                 io.Combo.Input("crop", options=list(CROPS), default="center", optional=True, extra_dict=ADVANCED, tooltip="Which part is kept where a clip's proportions do not fit its bucket. random draws once for each clip, by the seed."),
                 io.Boolean.Input("split_scenes", default=False, optional=True, extra_dict=ADVANCED, tooltip="Cut long footage where the picture changes suddenly, so that no sample runs across a cut. Costs one look through every clip; the cuts are remembered."),
                 io.String.Input("sound_folder", default="", optional=True, extra_dict=ADVANCED, tooltip="A folder of sound files that replace the clips' own sound, matched by file name. Leave empty to use the clips' own."),
+                io.Combo.Input("dataset_type", options=list(DATASET_TYPES), default="auto", optional=True, extra_dict=ADVANCED, tooltip="Which files are taken: auto takes videos and pictures; audio takes sound files and the sound of films, for training a voice by sound alone, where only frames / frame_rate counts."),
             ],
             outputs=[
                 DatasetWire.Output("dataset", tooltip="For Cache Dataset."),
