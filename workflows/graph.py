@@ -129,7 +129,7 @@ def _canvas_node(node: Node, info: dict, links: list[list], order: int) -> dict:
             entry["link"] = len(links)
         inputs.append(entry)
     outputs = [{"name": n, "type": t, "links": []} for n, t in zip(info["output_name"], info["output"], strict=True)]
-    height = _TITLE + _ROW * max(len(inputs), len(outputs)) + sum(_TALL_WIDGETS["STRING"] for _, k, o in rows if k == "STRING" and o.get("multiline"))
+    height = _TITLE + _ROW * max(_shown(rows), len(outputs)) + sum(_TALL_WIDGETS["STRING"] for _, k, o in rows if k == "STRING" and o.get("multiline"))
     height += _DRAWN.get(node.kind, 0)
     properties: dict = {"Node name for S&R": node.kind}
     if node.models:
@@ -143,21 +143,37 @@ def _canvas_node(node: Node, info: dict, links: list[list], order: int) -> dict:
     return shown
 
 
-def _place(nodes: list[Node], shown: list[dict]) -> None:
-    """Columns by distance from the sources, so that wires run from left to right."""
-    depth: dict[int, int] = {}
+def _shown(rows: list[tuple[str, object, dict]]) -> int:
+    """How many inputs show before a person asks for the advanced ones, which wait behind a button."""
+    plain = sum(not options.get("advanced") for _, _, options in rows)
+    return plain + (plain < len(rows))
+
+
+def _columns(nodes: list[Node]) -> dict[int, int]:
+    """By distance from the loaders, so that wires run from left to right; settings stand just before what they are for."""
+    sources = {node.id: [v.node for v in node.inputs.values() if isinstance(v, Out)] for node in nodes}
+    columns: dict[int, int] = {}
     for node in nodes:
-        sources = [v.node for v in node.inputs.values() if isinstance(v, Out)]
-        depth[node.id] = 1 + max((depth[s] for s in sources), default=-1)
+        columns[node.id] = 1 + max((columns[s] for s in sources[node.id]), default=-1)
+    for node in reversed(nodes):
+        readers = [columns[reader] for reader, read in sources.items() if node.id in read]
+        if readers and not sources[node.id]:
+            columns[node.id] = min(readers) - 1
+    return columns
+
+
+def _place(nodes: list[Node], shown: list[dict]) -> None:
+    columns = _columns(nodes)
     heights: dict[int, int] = {}
     for node, box in zip(nodes, shown, strict=True):
-        column = depth[node.id]
+        column = columns[node.id]
         box["pos"] = [column * _COLUMN, heights.get(column, 0)]
         heights[column] = heights.get(column, 0) + box["size"][1] + _GAP
 
 
 def _note(number: int, text: str, order: int) -> dict:
+    height = 90 + 24 * sum(1 + len(line) // 110 for line in text.split("\n"))
     return {
-        "id": number, "type": "MarkdownNote", "pos": [0, -260], "size": [760, 200], "flags": {}, "order": order, "mode": 0,
+        "id": number, "type": "MarkdownNote", "pos": [0, -height - 60], "size": [760, height], "flags": {}, "order": order, "mode": 0,
         "inputs": [], "outputs": [], "properties": {}, "widgets_values": [text],
     }  # fmt: skip

@@ -25,6 +25,8 @@ def training(run: RunConfig, clips: Sequence[Clip], repeats: int = 0) -> Iterabl
         yield Finding(WARNING, "steps", f"Each sample is seen {passes:.0f} times, so that they are learned by heart.", "Train fewer steps, or add clips.")
     if passes < 1:
         yield Finding(WARNING, "steps", "The run ends before every sample was seen once.", "Train more steps.")
+    if train.optimizer == "adamw_bf16" and train.dtype == "float32":
+        yield Finding(ERROR, "optimizer", "The optimizer adamw_bf16 needs an adapter in bf16, and dtype is float32.", "Set dtype to bf16, or optimizer to adamw.")
     if train.crepa is not None and not (Path(train.crepa.encoder).expanduser() / "config.json").is_file():
         yield Finding(ERROR, "crepa", f"CREPA's encoder folder {train.crepa.encoder!r} holds no config.json.", "Give the folder of a DINOv2, or switch CREPA off.")
 

@@ -184,5 +184,8 @@ SMALL = {"width": 128, "height": 96, "frames": 17}
 QUICK = {
     "LTX2VideoDataset": {"width": 128, "height": 96, "frames": 17},
     "LTX2TrainSettings": {"steps": 6, "warmup": 2, "dtype": "float32", "checkpoint_every": 2, "validate_every": 3, "learning_rate": 1e-3},
+    "LTX2TrainPreset": {"steps": 4, "checkpoint_every": 0, "validate_every": 0},
+    "LTX2TrainingPreview": {**SMALL, "steps": 1, "every": 1_000_000},
+    "LTX2SampleSettings": {**SMALL, "steps": 2},
     **{kind: {**SMALL, "steps": 2} for kind in ("LTX2SampleT2V", "LTX2SampleI2V", "LTX2SampleS2V")},
 }

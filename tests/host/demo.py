@@ -39,7 +39,7 @@ def _saved(host: ComfyHost, outputs: dict) -> list[Path]:
 def _train(host: ComfyHost, out: Path) -> dict:
     changes = {
         "LTX2VideoDataset": SIZE, "LTX2TrainSettings": TRAIN, "LTX2TrainLoRA": {"name": NAME},
-        "LTX2SampleT2V": {**SAMPLE, "audio_cfg": SAMPLE["video_cfg"]},
+        "LTX2SampleT2V": {**SAMPLE, "audio_cfg": SAMPLE["video_cfg"]}, "LTX2TrainingPreview": {**SIZE, "steps": SAMPLE["steps"], "video_cfg": SAMPLE["video_cfg"]},
     }  # fmt: skip
     outputs = host.run(_prompt("first_lora", **changes), 1200)
     for path in _saved(host, outputs):

@@ -30,6 +30,7 @@ def training(preset, folder, **changes):
     wanted = {"LTX2LoadCheckpoint", "LTX2LoadTextEncoder", "LTX2VideoDataset", "LTX2CacheDataset", "LTX2TrainLoRA"}
     kept = {key: node for key, node in prompt.items() if node["class_type"] in wanted}
     (train,) = [node for node in kept.values() if node["class_type"] == "LTX2TrainLoRA"]
+    del train["inputs"]["previews"]
     train["inputs"] |= {"lora": ["preset", 0], "settings": ["preset", 1]}
     shown = {"class_type": "PreviewAny", "inputs": {"source": ["preset", 2]}}
     return {**kept, "preset": {"class_type": "LTX2TrainPreset", "inputs": {"preset": preset, **SMALL, **changes}}, "shown": shown}

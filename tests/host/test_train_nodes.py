@@ -20,6 +20,7 @@ def training(name, **settings):
     prompt = shipped("first_lora", **{**QUICK, "LTX2TrainSettings": {**QUICK["LTX2TrainSettings"], **settings}, "LTX2TrainLoRA": {"name": name}})
     prompt = {key: node for key, node in prompt.items() if node["class_type"] in LOADERS}
     (last,) = [key for key, node in prompt.items() if node["class_type"] == "LTX2TrainLoRA"]
+    del prompt[last]["inputs"]["previews"]
     return prompt, last
 
 

@@ -210,13 +210,12 @@ def test_bad_input_is_said_in_a_sentence(comfy, adapter, change, said):
 
 
 def test_shipped_workflow(comfy, adapter):
-    lora = comfy.base / "models" / "loras" / "my_first_lora.safetensors"
-    if not lora.is_file():
-        shutil.copy(adapter, lora)
+    for name in ("my_first_lora", "my_style"):
+        lora = comfy.base / "models" / "loras" / f"{name}.safetensors"
+        if not lora.is_file():
+            shutil.copy(adapter, lora)
     graph = shipped("validation", LTX2SampleSettings={**SMALL, "steps": 1}, LTX2PromptLibrary={"only": "motion, music"}, LTX2Validate={"seeds": "1"})
     outputs = comfy.run(graph)
-    folder = comfy.base / "output" / "ltx2_validation" / "my_first_lora"
+    folder = comfy.base / "output" / "ltx2_validation" / "side_by_side"
     assert [e["filename"] for node in outputs.values() for e in node.get("images", [])] == ["grid.mp4"]
-    assert {p.name.split("__")[0] + p.name.split("__")[1] for p in folder.glob("*__*.mp4")} == {
-        f"{prompt}{column}" for prompt in ("motion", "music") for column in ("base", "my_first_lora-x0.7", "my_first_lora-x1")
-    }  # fmt: skip
+    assert {tuple(p.name.split("__")[:2]) for p in folder.glob("*__*.mp4")} == {(prompt, column) for prompt in ("motion", "music") for column in ("base", "my_first_lora", "my_style")}

@@ -134,6 +134,8 @@ def test_settings(tiny_run):
     assert tiny_run.check(train={"steps": 20, "batch_size": 20}).about("sizes")[0].severity == "warning"
     assert tiny_run.check(lora={"targets": ["*.nothing"]}).errors[0].topic == "lora"
     assert tiny_run.check(train={"steps": 20, "crepa": {"encoder": "absent"}}).errors[0].topic == "crepa"
+    assert tiny_run.check(train={"steps": 20, "optimizer": "adamw_bf16", "dtype": "float32"}).errors[0].topic == "optimizer"
+    assert not tiny_run.check(train={"steps": 20, "optimizer": "adamw_bf16", "dtype": "bf16"}).errors
 
 
 def test_a_folder_without_a_usable_clip_is_an_error(tiny_run):
