@@ -62,11 +62,7 @@ class Graph:
 
     def canvas(self, object_info: dict) -> dict:
         """The file that the canvas opens (litegraph 0.4); ``object_info`` is the host's answer to /object_info."""
-        links: list[list] = []
-        shown = [_canvas_node(n, object_info[n.kind], links, order) for order, n in enumerate(self.nodes)]
-        for link_id, source, slot, *_ in links:
-            shown[source - 1]["outputs"][slot]["links"].append(link_id)
-        _place(self.nodes, shown)
+        shown, links = inner(self, object_info)
         if self.note:
             shown.append(_note(len(shown) + 1, self.note, len(self.nodes)))
         for link in links:
@@ -83,6 +79,17 @@ class Graph:
             "extra": {},
             "version": 0.4,
         }
+
+
+def inner(graph: Graph, object_info: dict) -> tuple[list[dict], list[list]]:
+    """The nodes as the canvas keeps them, placed, and their wires; sources below 0 are the edge of a subgraph."""
+    links: list[list] = []
+    shown = [_canvas_node(n, object_info[n.kind], links, order) for order, n in enumerate(graph.nodes)]
+    for number, source, slot, *_ in links:
+        if source > 0:
+            shown[source - 1]["outputs"][slot]["links"].append(number)
+    _place(graph.nodes, shown)
+    return shown, links
 
 
 def _declared(info: dict) -> list[tuple[str, object, dict]]:
@@ -151,7 +158,7 @@ def _shown(rows: list[tuple[str, object, dict]]) -> int:
 
 def _columns(nodes: list[Node]) -> dict[int, int]:
     """By distance from the loaders, so that wires run from left to right; settings stand just before what they are for."""
-    sources = {node.id: [v.node for v in node.inputs.values() if isinstance(v, Out)] for node in nodes}
+    sources = {node.id: [v.node for v in node.inputs.values() if isinstance(v, Out) and v.node > 0] for node in nodes}
     columns: dict[int, int] = {}
     for node in nodes:
         columns[node.id] = 1 + max((columns[s] for s in sources[node.id]), default=-1)

@@ -1,4 +1,4 @@
-"""Writes the files of ``workflows/`` from ``workflows/graphs.py``: python tests/host/build_workflows.py
+"""Writes the files of ``workflows/`` and ``subgraphs/`` from ``workflows/graphs/``: python tests/host/build_workflows.py
 
 The order of widgets comes from a running host, so that what the canvas reads is what the nodes declare.
 """
@@ -15,16 +15,19 @@ sys.path[:0] = [str(HERE), str(HERE.parents[1])]
 
 from comfy_host import PACK, ComfyHost  # noqa: E402
 
-from workflows.graphs import GRAPHS  # noqa: E402
+from workflows.graphs import BLUEPRINTS, GRAPHS  # noqa: E402
 
 
 def files(object_info: dict) -> dict[Path, dict]:
-    """Path -> content of every shipped workflow, canvas and API."""
+    """Path -> content of every shipped workflow, canvas and API, and of every blueprint."""
     result = {}
     for make in GRAPHS:
         graph = make()
         result[PACK / "workflows" / f"{graph.name}.json"] = graph.canvas(object_info)
         result[PACK / "workflows" / "api" / f"{graph.name}.json"] = graph.api(object_info)
+    for make in BLUEPRINTS:
+        blueprint = make()
+        result[PACK / "subgraphs" / f"{blueprint.graph.name}.json"] = blueprint.canvas(object_info)
     return result
 
 

@@ -3,3 +3,4 @@
 from . import comparing, sampling, training
 
 GRAPHS = (*training.GRAPHS, *sampling.GRAPHS, *comparing.GRAPHS)
+BLUEPRINTS = training.BLUEPRINTS

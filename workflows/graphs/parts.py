@@ -35,7 +35,7 @@ def adapter(graph: Graph, name: str, title: str | None = None) -> Out:
     return graph.add("LTX2LoadAdapter", adapter=f"{name}.safetensors", title=title).out()
 
 
-def prompts(graph: Graph, checkpoint: Out, text_encoder: Out, prompt: str = PROMPT) -> dict[str, Out]:
+def prompts(graph: Graph, checkpoint: Out, text_encoder: Out, prompt: str | Out = PROMPT) -> dict[str, Out]:
     """``positive`` and ``negative``, as the nodes that sample call them."""
     encode = {"checkpoint": checkpoint, "text_encoder": text_encoder}
     positive = graph.add("LTX2EncodePrompt", prompt=prompt, title="Prompt", **encode)

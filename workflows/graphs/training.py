@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ..blueprint import Blueprint
 from ..graph import Graph, Out
 from .parts import CLIPS, LORA, loaders, prompts, show
 
@@ -197,4 +198,19 @@ def simpletuner_import() -> Graph:
     return graph
 
 
+def train_and_preview() -> Blueprint:
+    """One node between Cache Dataset and whatever uses the LoRA."""
+    made = Blueprint(Graph("LTX-2 Train and Preview"))
+    graph, port = made.graph, made.port
+    checkpoint, gemma, cache, memory = (port(name) for name in ("checkpoint", "text_encoder", "cache", "memory"))
+    texts = prompts(graph, checkpoint, gemma, port("prompt"))
+    preset = graph.add("LTX2TrainPreset", preset=port("preset"), steps=port("steps"))
+    previews = _preview(graph, texts, every=port("every"))
+    trained = graph.add("LTX2TrainLoRA", checkpoint=checkpoint, cache=cache, lora=preset.out(0), settings=preset.out(1), name=port("name"), memory=memory, previews=previews)
+    made.outputs |= {"adapter": trained.out(0), "lora_name": trained.out(1), "loss": trained.out(2)}
+    made.panels = ((trained.id, "ltx2_chart"),)
+    return made
+
+
+BLUEPRINTS = (train_and_preview,)
 GRAPHS = (first_lora, subject_24gb, lowest_vram, style_with_sound, voice, image_to_video_lora, ic_lora, continue_run, simpletuner_import)
