@@ -3,19 +3,22 @@ import { api } from "../../scripts/api.js";
 import { app } from "../../scripts/app.js";
 import { addPanel, allNodes, loadStyles, make, nodeOf } from "./dom.js";
 import { Findings, isFindings } from "./findings.js";
+import { Grid } from "./grid.js";
 import { MemoryBar } from "./memory_bar.js";
 import { paletteOf } from "./palette.js";
-import { remembered } from "./remembered.js";
+import { remember, remembered } from "./remembered.js";
 import { Strip } from "./strip.js";
 import { statusLine, TrainPanel } from "./train_panel.js";
 
-const TRAIN = "LTX2TrainLoRA", MEMORY = "LTX2MemorySettings", DATASET = "LTX2VideoDataset", PREFLIGHT = "LTX2Preflight";
+const TRAIN = "LTX2TrainLoRA", MEMORY = "LTX2MemorySettings", DATASET = "LTX2VideoDataset", PREFLIGHT = "LTX2Preflight", VALIDATE = "LTX2Validate";
+const REMEMBERED = [DATASET, PREFLIGHT, VALIDATE];
 const strip = (node) => (node.ltx2Strip ??= new Strip(node));
 const memoryBar = (node) => (node.ltx2Memory ??= new MemoryBar(node));
 const findings = (node) => (node.ltx2Findings ??= new Findings(node));
+const grid = (node) => (node.ltx2Grid ??= new Grid(node));
 const SEGMENT = "LTX2TrainSegment";
 const trainPanel = (node) => (node.ltx2Train = new TrainPanel(node, (plan) => showPlan(node, plan)));
-const PANELS = { [DATASET]: strip, [MEMORY]: memoryBar, [PREFLIGHT]: findings, [TRAIN]: trainPanel, [SEGMENT]: trainPanel };
+const PANELS = { [DATASET]: strip, [MEMORY]: memoryBar, [PREFLIGHT]: findings, [VALIDATE]: grid, [TRAIN]: trainPanel, [SEGMENT]: trainPanel };
 const panels = () => [...allNodes()].filter((n) => n.ltx2Train);
 
 /** The panels of an event's run; without a run, that of its node. */
@@ -78,6 +81,7 @@ function onPlan({ detail }) {
 function onExecuted(node, output) {
   if (output?.ltx2_dataset?.[0]) strip(node).show(output.ltx2_dataset[0]);
   if (isFindings(output?.findings)) findings(node).show(output.findings);
+  if (output?.ltx2_grid?.length) grid(node).show(output.ltx2_grid);
   node.ltx2Train?.load();
   tint();
 }
@@ -87,7 +91,7 @@ let restoring = null;
 function restoreSoon() {
   restoring ??= setTimeout(async () => {
     restoring = null;
-    const waiting = [...allNodes()].filter((n) => n.comfyClass === DATASET || n.comfyClass === PREFLIGHT);
+    const waiting = [...allNodes()].filter((n) => REMEMBERED.includes(n.comfyClass));
     for (const [node, output] of await remembered(waiting)) onExecuted(node, output);
   }, 500);
 }
@@ -129,6 +133,7 @@ app.registerExtension({
     nodeType.prototype.onExecuted = function (output) {
       executed?.apply(this, arguments);
       onExecuted(this, output);
+      if (output && REMEMBERED.includes(nodeData.name)) remember(this, output);
     };
     nodeType.prototype.onDrawForeground = function (context) {
       draw?.apply(this, arguments);

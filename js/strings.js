@@ -18,6 +18,7 @@ export const STRINGS = {
     with_sound: "with sound", silent: "without sound", plan_of: "Memory of the run", weights: "weights", adapter: "adapter",
     optimizer: "optimizer", activations: "activations", free: "free", over: "over by", findings: "Findings", no_findings: "Nothing was found.",
     error: "error", warning: "warning", info: "note", ok: "fine",
+    grid: "Validation grid", no_grid: "The grid appears here when the graph has run.", page_of: "Page {page} of {count}", previous: "Previous page", next: "Next page",
     show_advanced: "Show advanced inputs", hide_advanced: "Hide advanced inputs",
   },
   ja: {
@@ -36,6 +37,7 @@ export const STRINGS = {
     with_sound: "音声あり", silent: "音声なし", plan_of: "学習のメモリ", weights: "重み", adapter: "アダプター",
     optimizer: "オプティマイザー", activations: "活性値", free: "空き", over: "超過", findings: "結果", no_findings: "何も見つかりませんでした。",
     error: "エラー", warning: "警告", info: "注記", ok: "問題なし",
+    grid: "検証グリッド", no_grid: "グラフの実行が終わると、ここにグリッドが表示されます。", page_of: "{count} ページ中 {page}", previous: "前のページ", next: "次のページ",
     show_advanced: "詳細設定を表示", hide_advanced: "詳細設定を隠す",
   },
   zh: {
@@ -54,6 +56,7 @@ export const STRINGS = {
     with_sound: "有声音", silent: "无声音", plan_of: "训练的内存", weights: "权重", adapter: "适配器",
     optimizer: "优化器", activations: "激活", free: "空闲", over: "超出", findings: "检查结果", no_findings: "没有发现问题。",
     error: "错误", warning: "警告", info: "提示", ok: "正常",
+    grid: "验证网格", no_grid: "运行完此图后，网格会显示在这里。", page_of: "第 {page} 页，共 {count} 页", previous: "上一页", next: "下一页",
     show_advanced: "显示高级输入", hide_advanced: "隐藏高级输入",
   },
 };

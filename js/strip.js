@@ -5,10 +5,15 @@ import { t } from "./strings.js";
 
 const HEIGHT = 205;
 
+const nothing = (sign) => make("div", { class: "ltx2-nothing", "aria-hidden": "true" }, sign);
+
 function picture({ image, caption }) {
-  if (!image) return make("div", { class: "ltx2-nothing", "aria-hidden": "true" }, "♪");
+  if (!image) return nothing("♪");
   const query = new URLSearchParams({ filename: image.filename, subfolder: image.subfolder, type: image.type });
-  return make("img", { src: api.apiURL(`/view?${query}`), alt: caption, loading: "lazy", draggable: "false" });
+  const shown = make("img", { src: api.apiURL(`/view?${query}`), alt: caption, loading: "lazy", draggable: "false" });
+  // The host clears its temp folder when it starts anew.
+  shown.addEventListener("error", () => shown.replaceWith(nothing("▢")));
+  return shown;
 }
 
 function clip(item) {

@@ -20,7 +20,7 @@ from .base import (
     ADVANCED, CATEGORY, AdapterWire, CacheWire, CheckpointWire, ColumnsWire, KeyframesWire, PromptsWire, SampleSettingsWire, TextEncoderWire, running,
 )  # fmt: skip
 from .host.media import from_images
-from .host.saving import graph_tags, shown, video_of
+from .host.saving import graph_tags, saved, video_of
 from .modes import given_of
 
 _SLOTS = 4
@@ -37,7 +37,7 @@ class LTX2PromptLibrary(io.ComfyNode):
                 CheckpointWire.Input("checkpoint", tooltip="The checkpoint whose text connectors finish the features."),
                 TextEncoderWire.Input("text_encoder", tooltip="Gemma3; loaded only for prompts that are new."),
                 io.Combo.Input("source", options=list(_SOURCES), default=_SOURCES[0], tooltip="built-in is a short set of motion, faces, hands, camera moves, speech and music; text below and file are your own, as JSON of names and prompts."),
-                io.String.Input("prompts", multiline=True, default='{\n "first": "A red circle moves right over a dark background, with a low tone."\n}', tooltip='For text below: {"name": "prompt", ...}. Names are shown in the grid and in file names.'),
+                io.String.Input("prompts", multiline=True, default='{\n "first": "A red circle moves right over a dark background, with a low tone."\n}', tooltip="For text below: JSON of names and prompts. Names are shown in the grid and in file names."),
                 io.String.Input("file", default="", tooltip="For file: a JSON file of names and prompts, a full path or one inside ComfyUI's input folder."),
                 io.String.Input("only", default="", tooltip="Names to take, with commas between them; empty takes all."),
                 io.String.Input("negative", multiline=True, default="", tooltip="The negative prompt of all; empty is the unconditional prompt."),
@@ -136,9 +136,7 @@ class LTX2Validate(io.ComfyNode):
             result = validate(
                 checkpoint, plan, folder, residency=host.residency, reporter=host.reporter, stop=host.stop, tags=graph_tags(cls.hidden), picture_model=model, scores=scores,
             )  # fmt: skip
-            grid: Path = result.grids[0]
-            return io.NodeOutput(video_of(grid), str(folder), str(result.table), ui=shown(grid))
-
+            return io.NodeOutput(video_of(result.grids[0]), str(folder), str(result.table), ui={"ltx2_grid": [saved(grid) for grid in result.grids]})
 
     @classmethod
     def fingerprint_inputs(cls, name: str = "", **_) -> int:

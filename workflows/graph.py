@@ -10,7 +10,7 @@ _COLUMN, _ROW, _TITLE, _GAP = 420, 26, 60, 60
 # The canvas gives whole numbers of these names a second widget, unless the node says otherwise.
 _SEEDS = ("seed", "noise_seed")
 # What js/ draws inside a node.
-_DRAWN = {"LTX2TrainLoRA": 290, "LTX2TrainSegment": 290, "LTX2VideoDataset": 215, "LTX2MemorySettings": 150, "LTX2Preflight": 160}
+_DRAWN = {"LTX2TrainLoRA": 290, "LTX2TrainSegment": 290, "LTX2VideoDataset": 215, "LTX2MemorySettings": 150, "LTX2Preflight": 160, "LTX2Validate": 250}
 _TALL_WIDGETS = {"STRING": 90}
 
 

@@ -24,10 +24,15 @@ def next_name(prefix: str, suffix: str, width: int, height: int) -> Path:
     return Path(folder) / f"{name}_{counter:05}_{suffix}"
 
 
+def saved(path: Path) -> ui.SavedResult:
+    """A file in the output folder, as the host's /view and its list of outputs name it."""
+    place = path.resolve().relative_to(Path(folder_paths.get_output_directory()).resolve())
+    return ui.SavedResult(place.name, "" if place.parent == Path() else place.parent.as_posix(), io.FolderType.output)
+
+
 def shown(path: Path) -> ui.PreviewVideo:
     """A video in the output folder, under its node."""
-    place = path.resolve().relative_to(Path(folder_paths.get_output_directory()).resolve())
-    return ui.PreviewVideo([ui.SavedResult(place.name, "" if place.parent == Path() else place.parent.as_posix(), io.FolderType.output)])
+    return ui.PreviewVideo([saved(path)])
 
 
 def video_of(path: Path) -> InputImpl.VideoFromFile:

@@ -4,7 +4,7 @@ import { boxOf, browse, look, openCanvas, openGraph, panel, queue, readJSON } fr
 const [url, workflow, out, ...flags] = process.argv.slice(2);
 const SMALL = { width: 128, height: 96, frames: 17 };
 const WIDGETS = {
-  LTX2VideoDataset: SMALL, LTX2SampleT2V: { ...SMALL, steps: 2 },
+  LTX2VideoDataset: SMALL, LTX2SampleT2V: { ...SMALL, steps: 2 }, LTX2TrainingPreview: { ...SMALL, steps: 2, every: 20 },
   LTX2TrainSettings: { steps: 60, warmup: 5, dtype: "float32", learning_rate: 0.005, validate_every: 15, checkpoint_every: 20 },
 };
 await browse(async (browser) => {

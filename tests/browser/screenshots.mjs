@@ -33,19 +33,9 @@ await browse(async (browser) => {
   await openGraph(page, readJSON(workflow), widgets);
   await widen(page, "LTX2TrainLoRA", 520, 780);
   await widen(page, "LTX2VideoDataset", 440);
-  await page.evaluate(([prompt, sample]) => {
-    const nodes = window.app.graph.nodes, titled = (title) => nodes.find((n) => n.title === title), train = nodes.find((n) => n.type === "LTX2TrainLoRA");
-    titled("Prompt").widgets.find((w) => w.name === "prompt").value = prompt;
-    const preview = window.LiteGraph.createNode("LTX2TrainingPreview");
-    preview.pos = [train.pos[0], train.pos[1] + 1200];
-    window.app.graph.add(preview);
-    const values = { ...sample, name: "square", every: 100 };
-    for (const w of preview.widgets) if (w.name in values) w.value = values[w.name];
-    const wire = (from, to, name) => from.connect(0, to, to.inputs.findIndex((i) => i.name === name));
-    wire(titled("Prompt"), preview, "positive");
-    wire(titled("Negative prompt"), preview, "negative");
-    wire(preview, train, "previews");
-  }, [prompt, widgets.LTX2SampleT2V]);
+  await page.evaluate((prompt) => {
+    window.app.graph.nodes.find((n) => n.title === "Prompt").widgets.find((w) => w.name === "prompt").value = prompt;
+  }, prompt);
   await queue(page);
   await panel(page, "p.chart.series.video.length > 220 && p.previews.length > 2", 400000);
   await aside(page, "LTX2TrainLoRA");

@@ -47,7 +47,7 @@ def _widgets() -> dict:
     """The demo's own settings, in which its tiny models learn something that can be seen."""
     sample = {**SIZE, "steps": SAMPLE["steps"], "video_cfg": SAMPLE["video_cfg"]}
     return {
-        "LTX2VideoDataset": SIZE, "LTX2SampleT2V": sample, "LTX2TrainLoRA": {"name": RUN},
+        "LTX2VideoDataset": SIZE, "LTX2SampleT2V": sample, "LTX2TrainingPreview": {**sample, "name": "square", "every": 100}, "LTX2TrainLoRA": {"name": RUN},
         "LTX2TrainSettings": {**TRAIN, "steps": 10_000, "validate_every": 50, "checkpoint_every": 0},
     }  # fmt: skip
 

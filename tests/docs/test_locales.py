@@ -35,6 +35,13 @@ def test_nothing_is_missing_or_left_over(nodes, main_files, language):
         assert not [key for key, text in have[language].items() if not text.strip() and have["en"][key].strip()]
 
 
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_nothing_is_read_as_a_command(nodes, main_files, language):
+    """The front-end's translator takes these signs for places to fill in, and shows an error instead of the sentence."""
+    for have in (nodes, main_files):
+        assert not {key: text for key, text in have[language].items() if re.search(r"[{}@|]", text)}
+
+
 @pytest.mark.parametrize("language", LANGUAGES[1:])
 def test_sentences_are_translated(nodes, language):
     sentences = {k: v for k, v in nodes[language].items() if k.endswith(("tooltip", "description")) and len(nodes["en"][k].split()) > 2}

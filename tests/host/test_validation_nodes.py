@@ -81,7 +81,7 @@ def graph_of(found):
 def test_validate_writes_cells_with_the_graph_inside_and_goes_on(comfy, adapter):
     outputs = run_with_workflow(comfy, GRAPH)
     folder = comfy.base / "output" / "ltx2_validation" / "first"
-    (shown,) = outputs["8"]["images"]
+    (shown,) = outputs["8"]["ltx2_grid"]
     assert (shown["filename"], shown["subfolder"]) == ("grid.mp4", "ltx2_validation/first")
     cells = sorted(p for p in folder.glob("*.mp4") if "__" in p.name)
     assert len(cells) == 2 * 2 * 2
@@ -217,5 +217,5 @@ def test_shipped_workflow(comfy, adapter):
     graph = shipped("validation", LTX2SampleSettings={**SMALL, "steps": 1}, LTX2PromptLibrary={"only": "motion, music"}, LTX2Validate={"seeds": "1"})
     outputs = comfy.run(graph)
     folder = comfy.base / "output" / "ltx2_validation" / "side_by_side"
-    assert [e["filename"] for node in outputs.values() for e in node.get("images", [])] == ["grid.mp4"]
+    assert [e["filename"] for node in outputs.values() for e in node.get("ltx2_grid", [])] == ["grid.mp4"]
     assert {tuple(p.name.split("__")[:2]) for p in folder.glob("*__*.mp4")} == {(prompt, column) for prompt in ("motion", "music") for column in ("base", "my_first_lora", "my_style")}
