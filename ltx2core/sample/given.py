@@ -144,9 +144,10 @@ def check_strength(strength: float) -> float:
 def encode_pictures(models: Models, frames: Tensor, settings: SampleSettings, residency: Residency) -> Tensor:
     """Latents [1, 128, F', H', W'] float32 of uint8 [F, H, W, 3] of any size: covered and cropped to the settings' size."""
     size = (settings.width, settings.height)
-    pixels = cover_frames(frames, size).permute(3, 0, 1, 2)[None].float() / 127.5 - 1
+    # In the VAE's type before they are moved: a long video is large.
+    pixels = (cover_frames(frames, size).permute(3, 0, 1, 2)[None].float() / 127.5 - 1).to(models.dtype)
     vae, memory = models.component("video_vae"), usual_memory(residency.device)
-    with torch.no_grad(), residency.use(vae, encode_working_bytes(len(frames), size[1], size[0], models.dtype, memory)):
+    with torch.no_grad(), residency.use(vae, pixels.nbytes + encode_working_bytes(len(frames), size[1], size[0], models.dtype, memory)):
         return encode_video(vae, pixels.to(residency.device), memory).float()
 
 

@@ -161,6 +161,10 @@ def test_what_is_not_there_is_said_and_nothing_is_downloaded(comfy, files):
     assert "is not in the Hugging Face cache of this machine" in failed(comfy, {"5": load("Camera Static"), **end})
     assert "No adapter is chosen" in failed(comfy, {"5": load(), **end})
     assert "There is no file" in failed(comfy, {"5": load(hub_file="nowhere.safetensors"), **end})
+    asked = load(hub_file="Lightricks/nowhere:nowhere.safetensors")
+    asked["inputs"]["allow_download"] = True  # this host's process has no network
+    assert "The hub could not be reached for Lightricks/nowhere:nowhere.safetensors" in failed(comfy, {"5": asked, **end})
+    assert "strength of the adapter ltx-2-19b-ic-lora-canny-control is nan" in failed(comfy, {"5": load(name=EDGES, strength=float("nan")), **end})
     path = comfy.base / "models" / "loras" / "ltx-2.3-22b-look.safetensors"
     save_adapter(path, adapter(3).__class__("b", adapter(3).layers))
     assert "was trained for LTX-2 2.3" in failed(comfy, {"5": load(hub_file=str(path)), **end})

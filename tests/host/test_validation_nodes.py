@@ -170,6 +170,23 @@ def test_mode_follows_the_wires(comfy, media, wires, mode, frames):
     assert (info.frames, info.width, info.height, info.has_audio) == (frames, 128, 96, True) and info.frame_rate == pytest.approx(24000 / 1001, abs=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("wires", "change", "said"),
+    [
+        ({"audio": ["11", 0], "sound_fit": "refuse"}, {}, "The sound lasts 1.00 s, the video 0.71 s; cut the sound"),
+        ({"keyframes": ["13", 0]}, {"13": {"frame": 40}}, "at frame 40 and the clip has 17"),
+        ({"keyframes": ["13", 0]}, {"13": {"strength": float("nan")}}, "strength of a picture is nan"),
+        ({}, {"3": {"video_cfg": float("nan")}}, "not a number"),
+        ({"image": ["10", 0], "begin_images": ["12", 0]}, {}, "A beginning and a first picture"),
+        ({"video": ["12", 0], "audio": ["11", 0]}, {}, "only its sound is made"),
+        ({}, {"3": {"seeds": "3-1"}}, "is empty or longer"),
+    ],
+)
+def test_what_cannot_be_sampled_is_said(comfy, media, wires, change, said):
+    graph = {k: {**v, "inputs": {**v["inputs"], **change.get(k, {})}} for k, v in mode_graph(**wires).items()}
+    assert said in error_of(comfy.wait(comfy.submit(graph)))
+
+
 def test_prores_and_the_frozen_video(comfy, media):
     outputs = comfy.run(mode_graph("prores", video=["12", 0]))
     (entry,) = outputs["16"]["images"]
