@@ -26,6 +26,10 @@ from .adapter_names import NAMINGS, WRITERS, is_text_layer, module_name, split_k
 from .header import CheckpointError, Header, read_header
 
 
+# What training divided by the rank and multiplied into a factor; for people only, since readers know other names.
+FOLDED_ALPHA = "lora_alpha_folded"
+
+
 @dataclass(frozen=True)
 class Adapter:
     """Changes of linear layers, scale folded in.

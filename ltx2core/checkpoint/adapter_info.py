@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from safetensors import safe_open
 
 from ..errors import LTX2Error
-from .adapter import parts_of, stored_scale
+from .adapter import FOLDED_ALPHA, parts_of, stored_scale
 from .adapter_family import family_of
 from .adapter_layers import kind_of
 from .adapter_names import naming_of
@@ -24,6 +24,8 @@ _SPATIAL, _TEMPORAL = ("reference_downscale_factor", "reference_spatial_scale_fa
 class AdapterInfo:
     """targets: layer within a block, or top layer -> how often; alphas: as stored, empty when the file has none.
 
+    folded_alpha: what training multiplied into the matrices (over the rank), where the file says it.
+
     reference: how many times larger and longer a clip is than its reference video; None when the file names no factor.
     """
 
@@ -33,6 +35,7 @@ class AdapterInfo:
     layers: int
     ranks: tuple[int, ...]
     alphas: tuple[float, ...]
+    folded_alpha: str | None
     targets: Mapping[str, int]
     blocks: int
     parameters: int
@@ -98,6 +101,7 @@ def inspect_adapter(path: str | os.PathLike) -> AdapterInfo:
         layers=len(parts),
         ranks=tuple(sorted({rank for _, rank in kinds.values()})),
         alphas=_alphas(header, parts),
+        folded_alpha=header.metadata.get(FOLDED_ALPHA),
         targets=dict(Counter(_target(m) for m in parts)),
         blocks=len({m.split(".")[1] for m in parts if m.startswith("transformer_blocks.")}),
         parameters=sum(t.numel for t in header.tensors.values()),
@@ -113,13 +117,19 @@ def _numbers(values: tuple[float, ...]) -> str:
     return f"{values[0]:g}" if len(values) == 1 else f"{values[0]:g} to {values[-1]:g}"
 
 
+def _alpha_in_words(info: AdapterInfo) -> str:
+    if info.alphas:
+        return _numbers(info.alphas)
+    return "folded in" if info.folded_alpha is None else f"{info.folded_alpha}, folded in"
+
+
 def describe_adapter(info: AdapterInfo) -> str:
     """Lines for a person."""
     family = f"LTX-2 {info.family} (by {info.family_said_by})" if info.family else "not said in the file"
     lines = [
         f"{info.file}: {info.kind}, {info.naming} naming, {info.nbytes / 2**20:.1f} MiB {'/'.join(info.dtypes)}",
         f"trained for: {family}",
-        f"rank {_numbers(info.ranks)}, alpha {_numbers(info.alphas) if info.alphas else 'folded in'}",
+        f"rank {_numbers(info.ranks)}, alpha {_alpha_in_words(info)}",
         f"{info.layers} layers in {info.blocks} blocks, {info.parameters:,} numbers",
     ]
     if info.reference:

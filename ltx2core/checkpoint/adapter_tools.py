@@ -7,10 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ..errors import LTX2Error
-from .adapter import Adapter
+from .adapter import FOLDED_ALPHA, Adapter
 from .adapter_info import reference_factors
 from .adapter_layers import Layer, LoRALayer
 from .adapter_svd import Reduced, factors, reduced, side_by_side
+
+_OF_THE_RANK = ("lora_rank", FOLDED_ALPHA, "adapter_kind")  # metadata that no longer hold at another rank
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,8 @@ def _energy(parts: Mapping[str, Reduced]) -> Energy:
 
 def _lowered(name: str, layers: Mapping[str, LoRALayer], like: Adapter, rank: int | None, keep: float | None) -> Made:
     parts = {module: reduced(layer, rank, keep) for module, layer in layers.items()}
-    return Made(Adapter(name, {m: p.layer for m, p in parts.items()}, like.family, like.metadata), _energy(parts))
+    metadata = {k: v for k, v in like.metadata.items() if k not in _OF_THE_RANK}
+    return Made(Adapter(name, {m: p.layer for m, p in parts.items()}, like.family, metadata), _energy(parts))
 
 
 def resize(adapter: Adapter, rank: int | None = None, keep: float | None = None) -> Made:

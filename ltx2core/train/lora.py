@@ -12,7 +12,7 @@ from functools import cached_property
 import torch
 from torch import Tensor, nn
 
-from ..checkpoint.adapter import Adapter
+from ..checkpoint.adapter import FOLDED_ALPHA, Adapter
 from ..checkpoint.adapter_layers import NAMES, DoRALayer, Layer, from_tensors, magnitude_to_scale, scale_to_magnitude
 from ..errors import LTX2Error
 from .lycoris_layers import inject_lycoris, lycoris_scaling
@@ -122,7 +122,7 @@ def adapter_from_state(parameters: Mapping[str, Tensor], settings: LoRASettings,
     endings = tuple(f".{n}" for n in (*NAMES, _MAGNITUDE))
     modules = dict.fromkeys(key.removesuffix(e) for key in parameters for e in endings if key.endswith(e))
     layers = {m: _layer(model, m, _of_module(parameters, m), settings) for m in modules}
-    return Adapter(name, layers, family, {"lora_rank": str(settings.rank), "adapter_kind": settings.kind})
+    return Adapter(name, layers, family, {"lora_rank": str(settings.rank), FOLDED_ALPHA: f"{settings.alpha:g}", "adapter_kind": settings.kind})
 
 
 def _first_matrix(settings: LoRASettings, shape: torch.Size, seed: int, module: str) -> Tensor:

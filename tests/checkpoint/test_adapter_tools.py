@@ -68,6 +68,15 @@ def test_resize_is_the_nearest_of_its_rank(rank):
     assert f"{made.energy.kept:.2%} of the energy is kept" in str(made.energy)
 
 
+def test_what_training_folded_in_is_told_until_the_rank_is_another(tmp_path):
+    said = {"lora_rank": "8", "lora_alpha_folded": "16", "adapter_kind": "lora", "reference_downscale_factor": "2"}
+    trained = save_adapter(tmp_path / "mine.safetensors", lora(2, 8, metadata=said))
+    assert "rank 8, alpha 16, folded in" in describe_adapter(inspect_adapter(trained))
+    lower = resize(load_adapter(trained), rank=4).adapter
+    assert lower.metadata.keys() & said.keys() == {"reference_downscale_factor"}
+    assert "rank 4, alpha folded in" in describe_adapter(inspect_adapter(save_adapter(tmp_path / "lower.safetensors", lower)))
+
+
 def test_keeping_a_part_of_the_energy_takes_the_smallest_rank_that_does():
     a = lora(3, 8)
     made = resize(a, keep=0.8)
