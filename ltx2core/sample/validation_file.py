@@ -42,11 +42,20 @@ class AdapterEntry:
 
 
 @dataclass(frozen=True)
+class KeyframeEntry:
+    """image: a path. frame: at which it is shown, -1 is the last. strength: 0..1."""
+
+    image: str
+    frame: int = 0
+    strength: float = 1.0
+
+
+@dataclass(frozen=True)
 class ValidationFile:
     """checkpoint, text_encoder, image, sound, reference, output: paths, relative ones beside the file.
 
     prompts: ``built-in``, the path of a JSON file, or names and prompts. only: names to take. adapters: see
-    :class:`AdapterEntry`. preset: of guidance. settings: those of :class:`SampleSettings`. validation_using_datasets: on
+    :class:`AdapterEntry`. keyframes: pictures of every clip beside ``image``, its first frame. preset: of guidance. settings: those of :class:`SampleSettings`. validation_using_datasets: on
     cached clips of ``datasets``, of the one called eval_dataset_id where there are several; then prompts may be left out.
     """
 
@@ -63,6 +72,7 @@ class ValidationFile:
     preset: str = ""
     settings: Mapping = field(default_factory=dict)
     image: str = ""
+    keyframes: tuple[KeyframeEntry, ...] = ()
     sound: str = ""
     sound_fit: str = "fit_sound"
     reference: str = ""
@@ -108,6 +118,7 @@ def read_validation(path: Path) -> ValidationFile:
         values["prompts"] = beside(file.prompts)
     values["datasets"] = tuple({**d, **{k: beside(d[k]) for k in ("folder", "sound_folder") if d.get(k)}} for d in file.datasets)
     values["adapters"] = tuple(replace(a, file=beside(a.file) if _is_local(path.parent, a.file) else a.file) for a in file.adapters)
+    values["keyframes"] = tuple(replace(k, image=beside(k.image)) for k in file.keyframes)
     file = replace(file, **values)
     _ = file.sample_settings, file.specs, parse_seeds(file.seeds)
     if not file.prompts and not file.validation_using_datasets:
@@ -145,7 +156,9 @@ def _given(file: ValidationFile) -> Given:
         sound = decode_audio(file.sound, rate=48000)
         if sound is None:
             raise LTX2Error(f"{Path(file.sound).name} has no sound; give a sound file, or a video with sound.")
-    return Given((Picture(load_image(file.image)),) if file.image else (), sound=sound, sound_fit=file.sound_fit)
+    first = [KeyframeEntry(file.image)] if file.image else []
+    pictures = tuple(Picture(load_image(k.image), k.frame, k.strength) for k in (*first, *file.keyframes))
+    return Given(pictures, sound=sound, sound_fit=file.sound_fit)
 
 
 def _reference(file: ValidationFile, settings: SampleSettings) -> Reference | None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 
 from ltx2core.checkpoint.adapter import Adapter, save_adapter
 from ltx2core.cli import main
@@ -102,6 +103,8 @@ def test_on_a_dataset(file):
         ({"seeds": "x"}, "'x' is no seed"),
         ({"image": "gone.png"}, "gone.png"),
         ({"sound": "gone.wav"}, "gone.wav"),
+        ({"keyframes": [{"image": "gone.png", "frame": -1}]}, "gone.png"),
+        ({"keyframes": [{"frame": -1}]}, "image"),
         ({"preset": "best"}, "preset 'best' is not known"),
         ({"settings": {"widht": 96}}, "widht"),
         ({"dataset_mode": "sound", "prompts": "", "validation_using_datasets": True, "datasets": [{"folder": "clips", **SIZE}]}, "dataset mode 'sound'"),
@@ -124,6 +127,15 @@ def test_paths_of_the_file_stand_beside_it(file):
     read = read_validation(change(file, adapters=[{"file": "mine.safetensors"}, {"file": "Lightricks/LTX-2:x.safetensors"}]))
     assert [a.file for a in read.adapters] == [str(file.parent / "mine.safetensors"), "Lightricks/LTX-2:x.safetensors"]
     assert read.checkpoint == str(file.parent / "tiny.safetensors")
+
+
+def test_pictures_at_chosen_frames(file):
+    for name, colour in (("first", (200, 60, 40)), ("last", (20, 60, 240))):
+        Image.new("RGB", (100, 80), colour).save(file.parent / f"{name}.png")
+    pictures = [{"image": "last.png", "frame": -1, "strength": 0.8}]
+    assert main(["validate", str(change(file, image="first.png", keyframes=pictures, seeds=1, prompts={"a": "A circle."}, adapters=[])), "--device", "cpu"]) == 0
+    (path,) = cells(file)
+    assert [p[:2] for p in read_recipe(path)["given"]["pictures"]] == [[0, 1.0], [-1, 0.8]]
 
 
 def test_the_distilled_adapter_brings_its_settings(tiny_models, make_adapter, features, settings):
