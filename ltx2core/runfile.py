@@ -70,7 +70,7 @@ class Runner:
             return DatasetCache.load(Path(self.run.cache_files.train))
         specs = self.run.specs if dataset is None else (DatasetSpec.from_dict(dataset),)
         parts = [told(self.world, partial(scan, spec, self.reporter)) for spec in specs]
-        common = {**self.services, "world": self.world, "vae": self.run.vae_memory}
+        common = {**self.services, "world": self.world, "vae": self.run.vae_memory, "text_encoder_streamed": self.run.text_encoder_streamed}
         return joined([build_cache(p, self.models.checkpoint, self.text_encoder, self.cache_dir, **common) for p in parts], specs)
 
     def _other(self, name: str, dataset: Mapping | None) -> DatasetCache | None:
@@ -85,7 +85,7 @@ class Runner:
         """Of every prompt in ``jobs``, encoded once and kept in the cache."""
         prompts = list(dict.fromkeys(p for job in jobs for p in (job.prompt, job.negative)))
         store = Store(self.cache_dir)
-        keys = cache_prompts(prompts, self.models.checkpoint, self.text_encoder, store, **self.services, world=self.world)
+        keys = cache_prompts(prompts, self.models.checkpoint, self.text_encoder, store, **self.services, world=self.world, streamed=self.run.text_encoder_streamed)
         return {prompt: read_features(store, key) for prompt, key in keys.items()}
 
     def previews(self) -> tuple[PreviewJob, ...]:

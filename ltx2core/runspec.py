@@ -12,7 +12,7 @@ from .distributed.kinds import check_kind
 from .errors import LTX2Error
 from .hub import is_hub_name
 from .memory.engine import MemorySettings
-from .memory.names import read_memory
+from .memory.names import read_memory, streams_text_encoder
 from .models.vae_memory import VaeMemory
 from .strict import from_dict
 from .train.settings import LoRASettings, RunConfig, TrainSettings
@@ -106,6 +106,11 @@ class RunFile:
     def memory_settings(self) -> MemorySettings | None:
         """None lets the plan decide by what is free. Other trainers' names are read too, see ``memory/names.py``."""
         return None if self.memory is None else read_memory(self.memory)
+
+    @property
+    def text_encoder_streamed(self) -> bool | None:
+        """``memory.ramtorch_text_encoder``; None lets it be decided by what is free."""
+        return None if self.memory is None else streams_text_encoder(self.memory)
 
     @property
     def config(self) -> RunConfig:

@@ -82,6 +82,7 @@ def build_cache(
     dtype: torch.dtype | None = None,
     world: World = ALONE,
     vae: VaeMemory | None = None,
+    text_encoder_streamed: bool | None = None,
 ) -> DatasetCache:
     """Encode what ``directory`` lacks of ``index`` and return the set, its manifest saved there.
 
@@ -89,6 +90,7 @@ def build_cache(
         dtype: of the video VAE; bfloat16 on an accelerator, float32 on a CPU, where bfloat16 is slower.
         world: the processes that share the work, in a folder that all of them see; each gets the whole set.
         vae: how the video VAE saves memory; the usual way when None.
+        text_encoder_streamed: see :func:`~ltx2core.cache.text.cache_prompts`.
 
     Raises:
         LTX2Error: no clip could be read, the text encoder does not fit the checkpoint, or the disk is full.
@@ -98,7 +100,7 @@ def build_cache(
     services = {"residency": residency, "reporter": reporter, "stop": stop}
     with Ledger(directory) as ledger:
         store = Store(directory, ledger)
-        text = cache_prompts([*dict.fromkeys(("", *(c.caption for c in index.clips)))], checkpoint, text_encoder, store, **services, world=world)
+        text = cache_prompts([*dict.fromkeys(("", *(c.caption for c in index.clips)))], checkpoint, text_encoder, store, **services, world=world, streamed=text_encoder_streamed)
         key_of = _namer(checkpoint, dtype, ledger, vae)
         clips, gone = told(world, lambda: _keyed(index.clips, key_of))
         missing = told(world, lambda: {key: clip for key, clip in clips if not store.sound("latents", key)})

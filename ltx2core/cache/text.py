@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -14,6 +15,7 @@ from ..protocols import Interrupted, Progress, Reporter, Residency, StopSignal
 from ..text.encoder import load_text_encoder
 from ..text.features import TextFeatures, encode_prompts
 from ..text.source import TextEncoderSource, check_matches
+from ..text.streamed import needs_streaming, streamed_layers
 from .ahead import Stages
 from .keys import text_key
 from .store import Store
@@ -47,9 +49,13 @@ def cache_prompts(
     reporter: Reporter,
     stop: StopSignal,
     world: World = ALONE,
+    streamed: bool | None = None,
 ) -> dict[str, str]:
     """Encode what the store lacks, each process of ``world`` its share; returns {prompt: key}. Both models leave the device
     at the end.
+
+    Args:
+        streamed: keep the text encoder's layers in host memory; None does where the device has no room for them.
 
     Raises:
         LTX2Error: the text encoder is not the one this checkpoint was made for.
@@ -62,16 +68,20 @@ def cache_prompts(
     with agreed(world):
         mine = share(missing, world)
         if mine:
-            _encode_all(mine, checkpoint, source, store, residency, reporter, stop)
+            _encode_all(mine, checkpoint, source, store, residency, reporter, stop, streamed)
     return keys
 
 
 def _encode_all(missing: Mapping[str, str], checkpoint: Checkpoint, source: TextEncoderSource, store: Store, residency: Residency, reporter: Reporter,
-                stop: StopSignal) -> None:  # fmt: skip
+                stop: StopSignal, streamed: bool | None) -> None:  # fmt: skip
     # Gemma and the connectors in turn on the device would cost a transfer a prompt; together they cost 3 GB more.
     encoder = load_text_encoder(source)
     connectors = load_connectors(checkpoint)
-    with torch.inference_mode(False), torch.no_grad(), residency.use(encoder), residency.use(connectors):
+    streamed = needs_streaming(encoder, residency) if streamed is None else streamed
+    if streamed:
+        reporter.message("The text encoder's layers wait in host memory and are copied to the device one by one.")
+    layers = streamed_layers(encoder, residency.device) if streamed else nullcontext()
+    with torch.inference_mode(False), torch.no_grad(), layers, residency.use(encoder), residency.use(connectors):
         stages, items, done = Stages(), list(missing.items()), 0
         for group in (items[i : i + _TOGETHER] for i in range(0, len(items), _TOGETHER)):
             if stop.requested():

@@ -15,6 +15,7 @@ BLOCKS = 48
 PRECISION_NAMES = {
     "no_change": "bf16", "int8-torchao": "int8", "int8-quanto": "int8", "fp8-torchao": "fp8", "fp8wo-torchao": "fp8", "fp8-quanto": "fp8",
 }  # fmt: skip
+_TEXT_ENCODER = "ramtorch_text_encoder"
 GROUP_OFFLOAD_TYPES = ("block_level", "leaf_level")
 
 
@@ -63,6 +64,18 @@ class PeerOptions:
         return MemorySettings(PRECISION_NAMES[self.base_model_precision], streamed, slots)
 
 
+def streams_text_encoder(raw: Mapping[str, Any]) -> bool | None:
+    """ramtorch_text_encoder: its layers wait in host memory while captions are encoded. None where it is not said.
+
+    Raises:
+        LTX2Error: neither true nor false.
+    """
+    value = raw.get(_TEXT_ENCODER)
+    if value not in (None, True, False):
+        raise LTX2Error(f"{_TEXT_ENCODER} is {value!r}; give true or false.")
+    return value
+
+
 def read_memory(raw: Mapping[str, Any], what: str = "memory") -> MemorySettings:
     """Settings under our own names, or under those of :class:`PeerOptions`.
 
@@ -70,8 +83,8 @@ def read_memory(raw: Mapping[str, Any], what: str = "memory") -> MemorySettings:
         LTX2Error: an unknown name, a bad value, or both kinds of names at once.
     """
     peers = set(PeerOptions.__dataclass_fields__)
-    if "ramtorch_text_encoder" in raw:
-        raise LTX2Error("ramtorch_text_encoder has no use here, since the text encoder is never on the card together with the transformer; leave it out.")
+    streams_text_encoder(raw)
+    raw = {name: value for name, value in raw.items() if name != _TEXT_ENCODER}
     if not peers.intersection(raw):
         return from_dict(MemorySettings, raw, what)
     ours = set(raw) - peers

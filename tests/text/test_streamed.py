@@ -1,0 +1,56 @@
+"""A text encoder whose layers wait in host memory gives the same states, and its layers are never whole at once."""
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from ltx2core.cache.store import Store
+from ltx2core.cache.text import cache_prompts, read_features
+from ltx2core.checkpoint.combined import open_checkpoint
+from ltx2core.protocols import Room
+from ltx2core.standalone import ConsoleReporter, PlainResidency, StopFlag
+from ltx2core.text.encoder import load_text_encoder
+from ltx2core.text.source import open_text_encoder
+from ltx2core.text.streamed import needs_streaming, streamed_layers
+from ltx2core.tiny import TinySize, write_tiny_checkpoint
+from ltx2core.tiny_gemma import write_tiny_gemma
+
+CPU = torch.device("cpu")
+PROMPTS = ["A red circle.", "A green square moves left, with a tone.", ""]
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory):
+    return open_text_encoder(write_tiny_gemma(tmp_path_factory.mktemp("g") / "gemma.safetensors", num_layers=7))
+
+
+def test_states_are_equal_to_the_bit_and_layers_are_empty_between(source):
+    whole, streamed = (load_text_encoder(source, dtype=torch.float32) for _ in range(2))
+    expected = [whole.hidden_states(PROMPTS)[0], whole.hidden_states(PROMPTS[:1])[0]]
+    seen = []
+    with streamed_layers(streamed, CPU):
+        for layer in streamed.model.layers:
+            layer.mlp.register_forward_hook(lambda *_: seen.append([next(other.parameters()).numel() > 0 for other in streamed.model.layers]))
+        found = [streamed.hidden_states(PROMPTS)[0], streamed.hidden_states(PROMPTS[:1])[0]]
+        assert not any(p.numel() for p in streamed.model.layers.parameters())
+    assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
+    assert [row.index(True) for row in seen] == [*range(7)] * 2 and all(sum(row) == 1 for row in seen)
+
+
+def test_it_is_streamed_where_a_card_has_no_room(source):
+    encoder = load_text_encoder(source)
+    card = lambda most: SimpleNamespace(device=torch.device("cuda"), room=lambda: Room(0, most))  # noqa: E731
+    assert needs_streaming(encoder, card(2**31)) and not needs_streaming(encoder, card(2**33))
+    assert not needs_streaming(encoder, PlainResidency(CPU))
+
+
+def test_cached_features_are_the_same(source, tmp_path):
+    checkpoint = open_checkpoint(write_tiny_checkpoint(tmp_path / "tiny.safetensors", TinySize(hidden_states=8)))
+    found = []
+    for streamed in (False, True):
+        store = Store(tmp_path / str(streamed))
+        services = {"residency": PlainResidency(CPU), "reporter": ConsoleReporter(quiet=True), "stop": StopFlag()}
+        keys = cache_prompts(PROMPTS, checkpoint, source, store, **services, streamed=streamed)
+        found.append([read_features(store, keys[p]) for p in PROMPTS])
+    assert all(torch.equal(a.video, b.video) and torch.equal(a.audio, b.audio) for a, b in zip(*found, strict=True))
