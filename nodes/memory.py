@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from comfy_api.latest import io
 
-from ..ltx2core.memory.engine import PRECISIONS, MemorySettings
+from ..ltx2core.memory.engine import MemorySettings
+from ..ltx2core.memory.quantize import FORMATS
 from .base import CATEGORY, MemoryWire
 
 _AUTO = "auto"
@@ -21,7 +22,7 @@ class LTX2MemorySettings(io.ComfyNode):
             description="How the base model lies in memory during training. auto takes the fastest way that fits the card; the other inputs count only without auto.",
             inputs=[
                 io.Combo.Input("mode", options=[_AUTO, "manual"], default=_AUTO, tooltip="auto looks at what is free and chooses; manual takes the values below. The choice and its bytes are said when training begins."),
-                io.Combo.Input("precision", options=list(PRECISIONS), default="bf16", tooltip="Of the frozen base. bf16 needs about 38 GiB resident; int8 half of it at almost the same speed, with a rounding of at most half a step of 1/127."),
+                io.Combo.Input("precision", options=["bf16", *FORMATS], default="bf16", tooltip="Of the frozen base. bf16 needs about 38 GiB resident; int8 half of it at almost the same speed, with a rounding of at most half a step of 1/127."),
                 io.Int.Input("streamed_blocks", default=0, min=0, max=64, tooltip="How many of the 48 blocks wait in pinned host memory and are copied ahead of use. 48 needs the least memory on the card; a step then takes as long as the copies do."),
                 io.Int.Input("kept_blocks", default=0, min=0, max=64, tooltip="How many blocks keep their activations instead of computing them again: faster, about 0.5 to 1 GiB each."),
                 io.Boolean.Input("compile", default=True, tooltip="For DoRA, LoKr and LoHa: compile the blocks once for each size, 1 to 2 minutes at the first step, then about a third faster. Needs Triton. LoRA runs on blocks of our own and never compiles."),

@@ -11,6 +11,7 @@ from functools import cache
 import torch
 from torch import Tensor
 
+from ..memory.quantize import scaled
 from .groups import Adapters, GroupLayout
 
 Rope = tuple[Tensor, Tensor]  # cos and sin [B, H, N, head / 2]
@@ -127,7 +128,7 @@ def fill(matrix: Tensor, layout: GroupLayout, adapters: Adapters, values: Tensor
         return kernel(matrix, layout, factors, values, scale)
     rows, inner = layout.rows, layout.inner
     if values is not None:
-        matrix[:rows, :inner].copy_(values.to(matrix.dtype) * scale.to(matrix.dtype))
+        matrix[:rows, :inner].copy_(scaled(values, scale, matrix.dtype))
     matrix[:rows, inner:].zero_()
     matrix[rows:].zero_()
     for (_, own, columns), factor in zip(layout.places(), factors, strict=True):

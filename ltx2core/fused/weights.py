@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from ..memory.quantize import SCALE, quantise
+from ..memory.quantize import SCALE, quantise, scaled
 from . import ops
 from .groups import GROUPS, Adapters, GroupLayout, base_layer
 
@@ -30,7 +30,7 @@ def packed(block: nn.Module, layouts: Mapping[str, GroupLayout], precision: str)
             torch.cat(weights, out=found[group][: layout.rows, : layout.inner]) if len(weights) > 1 else found[group][: layout.rows, : layout.inner].copy_(weights[0])
         else:
             quantised = quantise(torch.cat(weights), precision)
-            found[group], found[group + SCALE] = quantised.values, quantised.scale.to(torch.bfloat16)
+            found[group], found[group + SCALE] = quantised.values, quantised.scale
         if layers[0].bias is not None:
             found[group + BIAS] = torch.cat([layer.bias.detach() for layer in layers])
     found |= {n: p.detach() for n, p in block.named_parameters() if id(p) not in grouped and not p.requires_grad}
@@ -59,9 +59,8 @@ def unpacked(block: nn.Module, layouts: Mapping[str, GroupLayout], tensors: Tens
     names = {id(p): n for n, p in block.named_parameters()}
     found = {n: t.to(dtype) for n, t in tensors.items() if "::" not in n and n not in GROUPS}
     for group, layout in layouts.items():
-        weights = tensors[group][: layout.rows, : layout.inner].to(dtype)
-        if group + SCALE in tensors:
-            weights = weights * tensors[group + SCALE].to(dtype)
+        weights, scale = tensors[group][: layout.rows, : layout.inner], tensors.get(group + SCALE)
+        weights = weights.to(dtype) if scale is None else scaled(weights, scale, dtype)
         for member, rows, _ in layout.places():
             layer = base_layer(block, member)
             found[names[id(layer.weight)]] = weights[rows]

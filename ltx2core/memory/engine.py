@@ -22,10 +22,10 @@ from ..train.live_blocks import live_blocks
 from ..train.objective import Objective
 from ..train.step import StepLosses, training_step, velocities
 from .blocks import BlockRunnerFor, Programs
-from .quantize import dequantised, quantise_block
+from .quantize import FORMATS, LIBRARIES, dequantised, quantise_block
 from .stores import ResidentStore, RingStore, Tensors, WeightStore
 
-PRECISIONS = ("bf16", "int8", "fp8")
+PRECISIONS = ("bf16", *FORMATS, *LIBRARIES)
 HOSTED = ("", "inputs", "results")
 _WARM_UP = 2
 # cuDNN's is the fastest on Hopper, flash everywhere else; the plain one always works.
@@ -36,7 +36,7 @@ _ATTENTION = [SDPBackend.CUDNN_ATTENTION, SDPBackend.FLASH_ATTENTION, SDPBackend
 class MemorySettings:
     """How the base lies in memory and how a step is run.
 
-    precision: of the blocks' frozen weights. streamed: how many blocks lie in pinned host memory (0: none). slots: device
+    precision: of the blocks' frozen weights; with a library's name behind it, quantised by that. streamed: how many blocks lie in pinned host memory (0: none). slots: device
     buffers for streamed blocks. kept: blocks whose activations are kept instead of recomputed. compiled: blocks through
     torch.compile. captured: the step as a CUDA graph (resident weights only).
     """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import Any
 
 from ..errors import LTX2Error
@@ -13,7 +14,7 @@ from .engine import MemorySettings
 # Of LTX-2. Streaming more than a model has streams all of them.
 BLOCKS = 48
 PRECISION_NAMES = {
-    "no_change": "bf16", "int8-torchao": "int8", "int8-quanto": "int8", "fp8-torchao": "fp8", "fp8wo-torchao": "fp8", "fp8-quanto": "fp8",
+    "no_change": "bf16", "int8-torchao": "int8-torchao", "int8-quanto": "int8-quanto", "fp8-torchao": "fp8-torchao", "fp8wo-torchao": "fp8-torchao", "fp8-quanto": "fp8",
 }  # fmt: skip
 _TEXT_ENCODER = "ramtorch_text_encoder"
 GROUP_OFFLOAD_TYPES = ("block_level", "leaf_level")
@@ -26,7 +27,8 @@ class PeerOptions:
     musubi_blocks_to_swap: blocks that lie in host memory. enable_group_offload, ramtorch: all do. group_offload_type:
     either way whole blocks are streamed; leaf_level, the saving one, with the fewest buffers.
     group_offload_blocks_per_group: copied ahead. group_offload_use_stream: copies always overlap here.
-    ramtorch_transformer_percent: of the blocks. base_model_precision: of the frozen weights.
+    ramtorch_transformer_percent: of the blocks. base_model_precision: of the frozen weights; int8-quanto is the pack's own
+    int8, the same form, where optimum-quanto is not installed.
     """
 
     musubi_blocks_to_swap: int = 0
@@ -61,7 +63,10 @@ class PeerOptions:
             slots = 2 if self.group_offload_type == "leaf_level" else max(2, 2 * self.group_offload_blocks_per_group)
         if self.ramtorch:
             streamed, slots = round(BLOCKS * self.ramtorch_transformer_percent / 100), 2
-        return MemorySettings(PRECISION_NAMES[self.base_model_precision], streamed, slots)
+        precision = PRECISION_NAMES[self.base_model_precision]
+        if precision == "int8-quanto" and find_spec("optimum.quanto" if find_spec("optimum") else "optimum") is None:
+            precision = "int8"
+        return MemorySettings(precision, streamed, slots)
 
 
 def streams_text_encoder(raw: Mapping[str, Any]) -> bool | None:

@@ -41,8 +41,9 @@ def read_memory_options(options: Options, run: dict) -> None:
             options.honoured(key, f"memory.{key}")
         options.idle(key, f"{_BELONGS[key]} is off" if key in _BELONGS else "it is empty")
     never_both = "the text encoder is on the device only while captions are encoded, never beside the transformer or the VAE"
-    for key in ("ramtorch_text_encoder", "group_offload_text_encoder", "offload_during_startup"):
-        options.mapped(key, "", never_both)
+    for key in ("ramtorch_text_encoder", "group_offload_text_encoder"):
+        options.mapped(key, "", f"{never_both}; where the device has no room for it, its layers wait in host memory")
+    options.mapped("offload_during_startup", "", never_both)
 
 
 def read_vae_options(options: Options, run: dict) -> None:

@@ -1,5 +1,7 @@
 """Each faster path computes the plain one's losses and gradients, in float32 on the CPU."""
 
+from importlib.util import find_spec
+
 import pytest
 import torch
 
@@ -58,7 +60,11 @@ def test_equals_the_plain_step(file, kept, case, form):
         assert torch.allclose(engine.evaluate(inputs).total, plain.total, rtol=1e-5)
 
 
-@pytest.mark.parametrize("kind", list(FORMATS))
+QUANTO = pytest.mark.skipif(find_spec("optimum") is None, reason="needs optimum-quanto")
+KINDS = [*FORMATS, "int8-torchao", "fp8-torchao", pytest.param("int8-quanto", marks=QUANTO)]
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_quantised_step_equals_the_plain_step_on_the_rounded_weights(file, kind):
     model, rounded = load_transformer(file, dtype=torch.float32), load_transformer(file, dtype=torch.float32)
     with torch.no_grad():
@@ -81,9 +87,10 @@ def test_quantised_step_equals_the_plain_step_on_the_rounded_weights(file, kind)
     assert worst_relative_error(gradients, expected) <= 1e-5
 
 
-def test_rounding_error_is_at_most_half_a_step():
+@pytest.mark.parametrize("kind", [k for k in KINDS if "fp8" not in str(k)])
+def test_rounding_error_is_at_most_half_a_step(kind):
     weight = torch.randn(64, 96)
-    error = (quantise(weight, "int8").dequantise(torch.float32) - weight).abs()
+    error = (quantise(weight, kind).dequantise(torch.float32) - weight).abs()
     # Half a step of 1/127 of a row's largest weight, and the bfloat16 scale's own 2^-8.
     assert (error <= weight.abs().amax(1, keepdim=True) * (0.5 / 127 + 2**-8)).all()
 

@@ -26,7 +26,7 @@ def test_every_way_of_offloading_lowers_the_predicted_peak_in_its_order():
 def test_streamed_settings_say_where_blocks_lie():
     assert read_memory({"musubi_blocks_to_swap": 45}).streamed == 45
     assert read_memory({"enable_group_offload": True}).streamed == BLOCKS == read_memory({"ramtorch": True}).streamed
-    assert read_memory({"base_model_precision": "fp8-torchao"}) == MemorySettings("fp8")
+    assert read_memory({"base_model_precision": "fp8-torchao"}) == MemorySettings("fp8-torchao")
     assert read_memory({"precision": "int8", "streamed": 3}) == MemorySettings("int8", 3)
     assert read_memory({}) == MemorySettings() == read_memory({"ramtorch_text_encoder": True})
     assert (streams_text_encoder({"ramtorch_text_encoder": True}), streams_text_encoder({})) == (True, None)
