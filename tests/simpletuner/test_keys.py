@@ -1,6 +1,7 @@
 """Every key of SimpleTuner's configuration: where it goes, what it becomes, and what is said of it."""
 
 import json
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -106,8 +107,8 @@ MEMORY = [
     ({"ramtorch": True}, "streamed", 48), ({"ramtorch": True, "ramtorch_transformer_percent": 50}, "streamed", 24), ({"musubi_blocks_to_swap": 20}, "streamed", 20),
     ({"enable_group_offload": True, "group_offload_type": "leaf_level"}, "slots", 2),
     ({"enable_group_offload": True, "group_offload_blocks_per_group": 3, "group_offload_use_stream": True}, "slots", 6),
-    ({"base_model_precision": "int8-quanto"}, "precision", "int8"), ({"base_model_precision": "int8-torchao"}, "precision", "int8"),
-    ({"base_model_precision": "nf4-bnb"}, "precision", "int8"), ({"base_model_precision": "fp8-native"}, "precision", "fp8"),
+    ({"base_model_precision": "int8-quanto"}, "precision", "int8-quanto" if find_spec("optimum") else "int8"), ({"base_model_precision": "int8-torchao"}, "precision", "int8-torchao"),
+    ({"base_model_precision": "nf4-bnb"}, "precision", "int8-torchao"), ({"base_model_precision": "fp8-native"}, "precision", "fp8-torchao"),
     ({"base_model_precision": "no_change"}, "precision", "bf16"),
     ({"musubi_blocks_to_swap": 20, "musubi_block_swap_device": "cpu"}, "streamed", 20),
 ]  # fmt: skip
