@@ -142,7 +142,26 @@ def paths(names, missing, **_):
     }
 
 
-ACTIONS = {f.__name__: f for f in (residency, pressure, progress, stop, paths)}
+def trace(**_):
+    """What a node that ran before could have left changed: the host's and torch's functions and classes, modes, flags, hooks."""
+    import comfy.ldm.lightricks.av_model
+    import comfy.model_patcher
+    import comfy.ops
+    import comfy.samplers
+    from comfy import model_management as management
+
+    places = (torch, torch.nn.functional, management, comfy.model_patcher, comfy.ops, comfy.samplers, comfy.ldm.lightricks.av_model)
+    places += (torch.nn.Module, torch.nn.Linear, torch.Tensor, comfy.model_patcher.ModelPatcher, comfy.ops.disable_weight_init.Linear)
+    functions = {f"{p.__name__}.{n}": id(v) for p in places for n, v in vars(p).items() if callable(v) or isinstance(v, (staticmethod, classmethod))}
+    theirs = [p.model for p in management.loaded_models() if type(p.model).__name__ != "_Box"]
+    return {
+        "functions": functions, "in_training": getattr(management, "in_training", False), "gradients": torch.is_grad_enabled(), "dtype": str(torch.get_default_dtype()),
+        "deterministic": torch.are_deterministic_algorithms_enabled(), "hooked": sum(bool(m._forward_hooks or m._forward_pre_hooks) for model in theirs for m in model.modules()),
+        "trainable": sum(p.requires_grad for p_ in management.loaded_models() if type(p_.model).__name__ == "_Box" for p in p_.model.parameters()),
+    }
+
+
+ACTIONS = {f.__name__: f for f in (residency, pressure, progress, stop, paths, trace)}
 
 
 class TestProbe:
