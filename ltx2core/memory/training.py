@@ -145,6 +145,8 @@ def _train_planned(models: Models, run: RunConfig, cache: DatasetCache, memory: 
     if run.train.audio_only:
         return _sound_alone(models, run, cache, residency, reporter, memory, common)
     if plan is None:
+        if memory is not None and memory.precision != "bf16":
+            reporter.message(f"On a processor the base is trained with as it is, so precision {memory.precision} is left aside.", "warning")
         return _resident(run, models.component("transformer"), cache, residency, common)
     settings = plan.settings
     if run.lora.kind == "dora" and (settings.precision != "bf16" or settings.streamed):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,7 +13,7 @@ from torch import nn
 from ..cache.dataset import DatasetCache
 from ..checkpoint.adapter import Adapter
 from ..distributed.rescue import SharedCheckpointer, rescued, shared_start, with_global_batch
-from ..distributed.world import ALONE, SharedStop, World
+from ..distributed.world import ALONE, SharedStop, World, agreed
 from ..models.handle import weight_dtype
 from ..protocols import Reporter, Residency, StopSignal
 from . import measure
@@ -94,7 +95,11 @@ def _train(work: _Work, targets: Targets, state: TrainState | None, last: int) -
     run, model, device = work.run, work.model, work.residency.device
     devices = [device.index or 0] if device.type == "cuda" else []
     own_tensors(model)
-    with work.residency.use(model, work.working_bytes), torch.random.fork_rng(devices=devices):
+    with ExitStack() as held:
+        with agreed(work.world):  # before anything large is moved
+            trackers = held.enter_context(open_trackers(run, work.checkpoints.directory, work.name, 0 if state is None else state.step, work.reporter, work.world.rank == 0))
+        held.enter_context(work.residency.use(model, work.working_bytes))
+        held.enter_context(torch.random.fork_rng(devices=devices))
         measure.reset_peak(device)
         dtype = model.audio_proj_in.weight.dtype if run.train.dtype == "auto" else weight_dtype(run.train.dtype, device)
         with injected(model, run.lora, targets.modules, run.train.seed, dtype) as lora:
@@ -103,10 +108,9 @@ def _train(work: _Work, targets: Targets, state: TrainState | None, last: int) -
             crepa = None if work.data.teacher is None else CrepaPart(run.train, model, work.data, device)
             objective = replace(Objective.of(run.train), crepa=crepa.term if crepa else None)
             engine = work.engine(model, objective, device, run.train.gradient_checkpointing)
-            with open_trackers(run, work.checkpoints.directory, work.name, 0 if state is None else state.step, work.world.rank == 0) as trackers:
-                session = Session(run, lora, work.data, engine, crepa, device, work.checkpoints, work.facts, state, work.reporter, trackers, work.world)
-                with rescued(session):
-                    run_steps(session, _shared(work.outside, work.world), last)
+            session = Session(run, lora, work.data, engine, crepa, device, work.checkpoints, work.facts, state, work.reporter, trackers, work.world)
+            with rescued(session):
+                run_steps(session, _shared(work.outside, work.world), last)
 
 
 def _shared(outside: Outside, world: World) -> Outside:

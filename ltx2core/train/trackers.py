@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import importlib
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
 from ..errors import LTX2Error
+from ..protocols import Reporter
 from .settings import RunConfig
 
 
@@ -22,20 +23,26 @@ class Tracker(Protocol):
 
 
 class Trackers:
-    """All of a run as one."""
+    """All of a run, by name, as one. One that fails is said and left out from then on: training does not end for it."""
 
-    def __init__(self, trackers: Sequence[Tracker] = ()):
-        self._trackers = trackers
+    def __init__(self, trackers: Mapping[str, Tracker], reporter: Reporter):
+        self._trackers, self._reporter = dict(trackers), reporter
+
+    def _each(self, act: Callable[[Tracker], None]) -> None:
+        for name, tracker in list(self._trackers.items()):
+            try:
+                act(tracker)
+            except Exception as error:  # noqa: BLE001 - whatever goes wrong in a tracker, hours of training go on
+                del self._trackers[name]
+                self._reporter.message(f"The tracker {name} failed ({type(error).__name__}: {error}); training goes on without it, metrics.jsonl has all losses.", "warning")
 
     def log(self, step: int, values: Mapping[str, float | None]) -> None:
         """``None`` values are left out."""
         known = {name: value for name, value in values.items() if value is not None}
-        for tracker in self._trackers:
-            tracker.log(step, known)
+        self._each(lambda tracker: tracker.log(step, known))
 
     def close(self) -> None:
-        for tracker in self._trackers:
-            tracker.close()
+        self._each(lambda tracker: tracker.close())
 
 
 class TensorBoard:
@@ -63,7 +70,10 @@ class WandB:
         remembered = directory / "wandb_id.txt"
         identity = remembered.read_text(encoding="utf-8").strip() if remembered.exists() else uuid.uuid4().hex[:8]
         remembered.write_text(identity, encoding="utf-8")
-        self._run = wandb.init(project=project, name=name, id=identity, resume="allow", dir=str(directory), config=dict(config))
+        try:
+            self._run = wandb.init(project=project, name=name, id=identity, resume="allow", dir=str(directory), config=dict(config))
+        except wandb.errors.Error as error:
+            raise LTX2Error(f"wandb did not begin ({error}); log in with wandb login, set WANDB_MODE=offline, or take it out of trackers.") from error
         # An axis of its own: wandb's counter can't go back to a checkpoint's step.
         self._run.define_metric("step")
         self._run.define_metric("*", step_metric="step")
@@ -89,7 +99,7 @@ def check_trackers(names: Sequence[str]) -> None:
 
 
 @contextmanager
-def open_trackers(run: RunConfig, directory: Path, name: str, first: int, wanted: bool = True) -> Iterator[Trackers]:
+def open_trackers(run: RunConfig, directory: Path, name: str, first: int, reporter: Reporter, wanted: bool = True) -> Iterator[Trackers]:
     """Those of ``run``, closed after the block.
 
     Args:
@@ -97,14 +107,14 @@ def open_trackers(run: RunConfig, directory: Path, name: str, first: int, wanted
         wanted: False for none, where another process of the run has them.
 
     Raises:
-        LTX2Error: one is not installed.
+        LTX2Error: one is not installed, or wandb has no login.
     """
     tracking = run.train.tracking
     makers = {
         "tensorboard": lambda: TensorBoard(directory, first),
         "wandb": lambda: WandB(directory, name, tracking.project, run.to_dict()),
     }
-    trackers = Trackers([makers[tracker]() for tracker in tracking.trackers if wanted])
+    trackers = Trackers({tracker: makers[tracker]() for tracker in tracking.trackers if wanted}, reporter)
     try:
         yield trackers
     finally:

@@ -33,6 +33,36 @@ def test_one_that_is_not_installed_is_said_before_anything_is_trained(go, tmp_pa
     assert not (tmp_path / "run" / "metrics.jsonl").exists()
 
 
+def test_wandb_without_a_login_is_said_before_anything_is_trained(go, tmp_path, monkeypatch):
+    wandb = pytest.importorskip("wandb")
+    for name in ("WANDB_API_KEY", "WANDB_MODE"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in {"HOME": str(tmp_path), "NETRC": str(tmp_path / "netrc"), "WANDB_CONFIG_DIR": str(tmp_path), "WANDB_SILENT": "true"}.items():
+        monkeypatch.setenv(name, value)
+    wandb.teardown()
+    with pytest.raises(LTX2Error, match="wandb did not begin.*wandb login.*take it out of trackers"):
+        go(told("wandb"))
+    wandb.teardown()  # it keeps the environment that it began with
+    assert not (tmp_path / "run" / "metrics.jsonl").exists()
+
+
+def test_one_that_fails_on_the_way_is_said_and_training_goes_on(go, tmp_path, monkeypatch, surroundings):
+    pytest.importorskip("tensorboard")
+    from torch.utils.tensorboard import SummaryWriter
+
+    said, wrote = [], SummaryWriter.add_scalar
+
+    def full(self, name, value, step):
+        if step == 3:
+            raise OSError("No space left on device")
+        wrote(self, name, value, step)
+
+    monkeypatch.setattr(SummaryWriter, "add_scalar", full)
+    monkeypatch.setattr(surroundings["reporter"], "message", lambda text, level="info": said.append((text, level)))
+    result = go(told("tensorboard"))
+    assert result.steps == 5 and [level for text, level in said if "tracker tensorboard failed (OSError: No space left" in text] == ["warning"]
+
+
 def test_json_lines_are_always_written(go, tmp_path):
     result = go(RUN)
     rows = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
