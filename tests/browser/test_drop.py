@@ -34,7 +34,8 @@ def test_dropped_clips_restore_their_graph(comfy, visit, tmp_path):
 def test_what_validate_made_restores_the_graph_that_made_it(comfy, visit):
     """A cell and the grid of a real run, queued with the canvas beside the prompt as the page does."""
     pair = torch.ones(2, 128) * 0.1, torch.ones(128, 2) * 0.1
-    save_adapter(comfy.base / "models" / "loras" / "my_first_lora.safetensors", Adapter("a", {"transformer_blocks.0.attn1.to_q": pair}, "2.0"))
+    for name in ("my_first_lora", "my_style"):
+        save_adapter(comfy.base / "models" / "loras" / f"{name}.safetensors", Adapter(name, {"transformer_blocks.0.attn1.to_q": pair}, "2.0"))
     canvas = json.loads((PACK / "workflows" / "validation.json").read_text(encoding="utf-8"))
     changes = {"LTX2SampleSettings": {**SMALL, "steps": 1}, "LTX2PromptLibrary": {"only": "music"}, "LTX2Validate": {"seeds": "4", "strengths": "1", "name": "dropped"}}
     (node,) = (n for n in canvas["nodes"] if n["type"] == "LTX2Validate")
