@@ -5,9 +5,10 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from functools import partial
 from pathlib import Path
 
-from .commands import adapter, check, import_simpletuner, presets, train_cache, validate
+from .commands import adapter, cache, check, import_simpletuner, presets, train_cache, validate
 from .errors import LTX2Error
 from .protocols import Interrupted
 
@@ -45,7 +46,7 @@ def _plan(arguments: argparse.Namespace) -> None:
     from .standalone import ConsoleReporter, PlainResidency, StopFlag
 
     runner = Runner(read_run(Path(arguments.run)), PlainResidency(torch.device("cpu")), ConsoleReporter(quiet=True), StopFlag())
-    load, size = load_and_size(runner.run.config, runner.models.checkpoint, runner.clips())
+    load, size = load_and_size(runner.run.config, runner.models.checkpoint, runner.scan().indexes)
     alone = runner.run.config.train.audio_only
     print(predict(size, load, MemorySettings()) if alone else choose(size, load, round(arguments.vram * GIB), round(arguments.ram * GIB)))
 
@@ -86,11 +87,14 @@ def parser() -> argparse.ArgumentParser:
     inspect.set_defaults(do=_inspect)
     for name, text in _RUNS.items():
         command = commands.add_parser(name, help=text)
-        command.add_argument("run", help="the run file, JSON")
+        command.add_argument("run", help="the run file, JSON" + (f", or {', '.join(cache.ACTIONS)}" if name == "cache" else ""))
         command.add_argument("--device", help="cuda, cpu, mps; the best one by default")
         command.add_argument("--log", "--events", help="append every event as a line of JSON to this file (--events under torchrun, which has a --log-dir)")
         command.add_argument("--stop-file", help="save and stop once this file is there; for programs, which cannot send Ctrl-C everywhere")
         command.set_defaults(do=_run)
+        if name == "cache":
+            cache.add_arguments(command)
+            command.set_defaults(do=partial(cache.run, fill=_run))
     plan = commands.add_parser("plan", help="say how a run would fit a card, before anything is loaded")
     plan.add_argument("run", help="the run file, JSON")
     plan.add_argument("--vram", type=float, required=True, help="GiB free on the card")

@@ -15,7 +15,7 @@ from .cache.store import Store
 from .cache.text import cache_prompts, read_features
 from .checkpoint.adapter import Adapter, load_adapter, save_adapter
 from .checkpoint.combined import open_checkpoint
-from .data.scan import Clip, scan
+from .data.mixture import Collection, scan_all, shares_of
 from .data.spec import DatasetSpec
 from .distributed.world import ALONE, World, agreed, told
 from .errors import LTX2Error
@@ -69,9 +69,11 @@ class Runner:
         if dataset is None and self.run.cache_files is not None:
             return DatasetCache.load(Path(self.run.cache_files.train))
         specs = self.run.specs if dataset is None else (DatasetSpec.from_dict(dataset),)
-        parts = [told(self.world, partial(scan, spec, self.reporter)) for spec in specs]
+        found = told(self.world, partial(self.scan, specs))
+        for message in found.messages:
+            self.reporter.message(message)
         common = {**self.services, "world": self.world, "vae": self.run.vae_memory, "text_encoder_streamed": self.run.text_encoder_streamed}
-        return joined([build_cache(p, self.models.checkpoint, self.text_encoder, self.cache_dir, **common) for p in parts], specs)
+        return joined([build_cache(p, self.models.checkpoint, self.text_encoder, self.cache_dir, **common) for p in found.indexes], shares_of(specs))
 
     def _other(self, name: str, dataset: Mapping | None) -> DatasetCache | None:
         """The cache of a further dataset; ``name``: what :class:`CacheFiles` calls it."""
@@ -99,9 +101,9 @@ class Runner:
             for job in jobs
         )  # fmt: skip
 
-    def clips(self) -> tuple[Clip, ...]:
-        """The clips as they would be cached; nothing is encoded."""
-        return tuple(clip for spec in self.run.specs for clip in scan(spec, self.reporter).clips)
+    def scan(self, specs: Sequence[DatasetSpec] | None = None) -> Collection:
+        """The clips of ``specs``, or of all that the run trains on, as they would be cached; nothing is encoded."""
+        return scan_all(self.run.specs if specs is None else specs, self.reporter, self.cache_dir / "scan.sqlite3")
 
     def train(self) -> TrainResult:
         """Caches, trains, writes the adapter and ``loss.png``, and pushes it where the run says so."""

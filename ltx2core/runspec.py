@@ -149,7 +149,7 @@ def read_run(path: Path) -> RunFile:
         return str(path.parent / Path(name).expanduser()) if name else ""
 
     def dataset(spec: Mapping | None) -> dict | None:
-        return None if spec is None else {**spec, **{k: beside(spec[k]) for k in ("folder", "sound_folder") if spec.get(k)}}
+        return None if spec is None else {**spec, **{k: beside(spec[k]) for k in ("folder", "sound_folder", "caption_folder") if spec.get(k)}}
 
     def job(value: Mapping) -> dict:
         return {**value, **{k: beside(value[k]) for k in ("image", "sound") if value.get(k)}}

@@ -7,8 +7,11 @@ from comfy_api.latest import io
 from ..ltx2core.cache.build import build_cache
 from ..ltx2core.data.scan import scan
 from ..ltx2core.data.spec import BUCKET_STRATEGIES, CAPTION_STRATEGIES, CROPS, DATASET_TYPES, WINDOWS, DatasetSpec
-from .base import ADVANCED, CATEGORY, CacheWire, CheckpointWire, DatasetWire, TextEncoderWire, running
+from ..ltx2core.models.vae_memory import Tiling, VaeMemory
+from .base import ADVANCED, CATEGORY, CacheWire, CheckpointWire, DatasetOptionsWire, DatasetWire, TextEncoderWire, running
 from .folders import folder_state
+
+_AUTO = "auto"
 
 
 class LTX2VideoDataset(io.ComfyNode):
@@ -38,6 +41,8 @@ class LTX2VideoDataset(io.ComfyNode):
                 io.Boolean.Input("split_scenes", default=False, optional=True, extra_dict=ADVANCED, tooltip="Cut long footage where the picture changes suddenly, so that no sample runs across a cut. Costs one look through every clip; the cuts are remembered."),
                 io.String.Input("sound_folder", default="", optional=True, extra_dict=ADVANCED, tooltip="A folder of sound files that replace the clips' own sound, matched by file name. Leave empty to use the clips' own."),
                 io.Combo.Input("dataset_type", options=list(DATASET_TYPES), default="auto", optional=True, extra_dict=ADVANCED, tooltip="Which files are taken: auto takes videos and pictures; audio takes sound files and the sound of films, for training a voice by sound alone, where only frames / frame_rate counts."),
+                DatasetOptionsWire.Input("options", optional=True, tooltip="From Dataset Options: filters, lengths of sounds, caption tables and shuffles, batches of its own."),
+                io.String.Input("caption_folder", default="", optional=True, extra_dict=ADVANCED, tooltip="Where textfile finds the captions, when they do not lie beside the clips: a full path, or a folder in ComfyUI's output folder, as Write Captions makes it."),
             ],
             outputs=[
                 DatasetWire.Output("dataset", tooltip="For Cache Dataset."),
@@ -46,20 +51,24 @@ class LTX2VideoDataset(io.ComfyNode):
         )  # fmt: skip
 
     @classmethod
-    def fingerprint_inputs(cls, folder: str, sound_folder: str = "", **kwargs):
+    def fingerprint_inputs(cls, folder: str = "", sound_folder: str = "", caption_folder: str = "", **kwargs):
         from .host.context import host
 
-        folders = [folder, sound_folder] if sound_folder.strip() else [folder]
-        return [folder_state(host().paths.input_folder(f)) for f in folders]
+        paths = host().paths
+        # A folder that comes by a wire is not known yet; the node before it says whether it changed.
+        folders = [paths.input_folder(f) for f in (folder, sound_folder) if f and f.strip()]
+        return [folder_state(f) for f in (*folders, *([paths.output_folder(caption_folder)] if caption_folder and caption_folder.strip() else []))]
 
     @classmethod
-    def execute(cls, folder: str, **settings) -> io.NodeOutput:
+    def execute(cls, folder: str, options=None, caption_folder: str = "", **settings) -> io.NodeOutput:
         from .host.thumbnails import dataset_view
 
         with running() as host:
+            if caption_folder.strip():
+                settings["caption_folder"] = str(host.paths.output_folder(caption_folder))
             if sound := settings.get("sound_folder", "").strip():
                 settings["sound_folder"] = str(host.paths.input_folder(sound))
-            spec = DatasetSpec.from_dict({"folder": str(host.paths.input_folder(folder)), **settings})
+            spec = DatasetSpec.from_dict({"folder": str(host.paths.input_folder(folder)), **settings, **(options or {})})
             index = scan(spec, host.reporter, host.paths.cache_dir() / "scan.sqlite3")
             lines = [f"{len(index.clips)} clips, {sum(c.has_audio for c in index.clips)} with sound, {len(index.dropped)} left out", *index.messages]
             return io.NodeOutput(index, "\n".join(lines), ui={"ltx2_dataset": [dataset_view(index)]})
@@ -78,15 +87,27 @@ class LTX2CacheDataset(io.ComfyNode):
                 CheckpointWire.Input("checkpoint", tooltip="The checkpoint whose VAEs and connectors encode the clips."),
                 TextEncoderWire.Input("text_encoder", tooltip="Gemma3, for the captions."),
                 io.String.Input("cache_folder", default="", tooltip="Where the cache lies, inside ComfyUI's output or model folders; empty is the usual place in output. About 15 MiB a caption and a few MiB a clip. May be shared between runs and machines."),
+                io.Combo.Input("vae", options=[_AUTO, "manual"], default=_AUTO, optional=True, extra_dict=ADVANCED, tooltip="How the video VAE saves memory. auto streams each clip in time on a card, a fifth of the memory with the same numbers; manual takes the values below."),
+                io.Int.Input("vae_batch_size", default=1, min=1, max=64, optional=True, extra_dict=ADVANCED, tooltip="Clips of one size that are encoded at once. Memory grows with it; only short, small clips become faster."),
+                io.Boolean.Input("vae_slicing", default=False, optional=True, extra_dict=ADVANCED, tooltip="One clip at a time, whatever vae_batch_size says."),
+                io.Boolean.Input("vae_patch_conv", default=False, optional=True, extra_dict=ADVANCED, tooltip="Convolutions run in pieces of time: about two thirds of the memory on long clips, the same numbers to rounding."),
+                io.Boolean.Input("vae_temporal_roll", default=False, optional=True, extra_dict=ADVANCED, tooltip="The clip streams through a few frames at a time, so that memory does not grow with its length. The same numbers to rounding."),
+                io.Int.Input("vae_tile", default=0, min=0, max=4096, step=32, optional=True, extra_dict=ADVANCED, tooltip="Pictures larger than this many pixels are cut into tiles; 0 is off. The numbers differ near a tile's edge, so use it only where nothing else fits."),
+                io.Int.Input("vae_tile_overlap", default=64, min=0, max=2048, step=32, optional=True, extra_dict=ADVANCED, tooltip="How much neighbouring tiles share, in pixels. More is nearer to the plain encode, and slower."),
             ],
             outputs=[CacheWire.Output("cache", tooltip="For Train LoRA.")],
         )  # fmt: skip
 
     @classmethod
-    def execute(cls, dataset, checkpoint, text_encoder, cache_folder: str = "") -> io.NodeOutput:
+    def execute(
+        cls, dataset, checkpoint, text_encoder, cache_folder: str = "", vae: str = _AUTO, vae_batch_size: int = 1, vae_slicing: bool = False,
+        vae_patch_conv: bool = False, vae_temporal_roll: bool = False, vae_tile: int = 0, vae_tile_overlap: int = 64,
+    ) -> io.NodeOutput:  # fmt: skip
+        tiling = Tiling(vae_tile, vae_tile_overlap) if vae_tile else None
+        memory = None if vae == _AUTO else VaeMemory(vae_batch_size, vae_slicing, vae_patch_conv, vae_temporal_roll, tiling)
         with running() as host:
             folder = host.paths.writable(cache_folder) if cache_folder.strip() else host.paths.cache_dir()
-            cache = build_cache(dataset, checkpoint.checkpoint, text_encoder, folder, residency=host.residency, reporter=host.reporter, stop=host.stop)
+            cache = build_cache(dataset, checkpoint.checkpoint, text_encoder, folder, residency=host.residency, reporter=host.reporter, stop=host.stop, vae=memory)
             return io.NodeOutput(cache)
 
 

@@ -63,10 +63,10 @@ def _keyed(clips: tuple[Clip, ...], key_of: KeyOf) -> tuple[list[tuple[str, Clip
 
 def _record(key: str, clip: Clip, text: Mapping[str, str], spec: DatasetSpec) -> CachedClip:
     return CachedClip(
-        source=Path(clip.path).name, latents=key, text=text[clip.caption], caption=clip.caption,
+        source=Path(clip.path).name, latents=key, text=text[clip.caption],
         width=clip.bucket.width, height=clip.bucket.height, frames=clip.bucket.frames,
         frame_rate=clip.frame_rate, has_audio=clip.has_audio, repeats=spec.repeats, has_video=clip.has_video,
-        path=Path(clip.path).absolute().as_posix(), dataset=spec.name,
+        path=Path(clip.path).absolute().as_posix(), dataset=spec.name, batch_size=spec.batch_size,
     )  # fmt: skip
 
 
@@ -104,15 +104,14 @@ def build_cache(
         key_of = _namer(checkpoint, dtype, ledger, vae)
         clips, gone = told(world, lambda: _keyed(index.clips, key_of))
         missing = told(world, lambda: {key: clip for key, clip in clips if not store.sound("latents", key)})
-        failed = cache_latents(missing, checkpoint, store, key_of=key_of, dtype=dtype, **services, world=world, vae=vae)
-    records = tuple(_record(key, clip, text, index.spec) for key, clip in clips if key not in failed)
+        done = cache_latents(missing, checkpoint, store, key_of=key_of, dtype=dtype, **services, world=world, vae=vae)
+    records = tuple(_record(key, clip, text, index.spec) for key, clip in clips if key not in done.failed)
     if not records:
-        raise LTX2Error(f"None of the {len(index.clips)} clips in {index.spec.folder} could be read: {next(iter([*failed.values(), *gone.values()]))}")
+        raise LTX2Error(f"None of the {len(index.clips)} clips in {index.spec.folder} could be read: {next(iter([*done.failed.values(), *gone.values()]))}")
     for reason in gone.values():
         reporter.message(reason, "warning")
-    messages = (*index.messages, *(f"{missing[key].path}: {reason}" for key, reason in failed.items()), *gone.values())
-    encoded = len(missing) - len(failed)
-    reporter.message(f"{len(records)} clips are cached in {directory}: {encoded} encoded now, {len(records) - encoded} read.")
+    messages = (*index.messages, *(f"{missing[key].path}: {reason}" for key, reason in done.failed.items()), *gone.values())
+    reporter.message(f"{len(records)} clips are cached in {directory}: {done.made} encoded now, {len(records) - done.made} read.")
     cache = DatasetCache(directory, checkpoint.family.name, records, text[""], messages)
     with agreed(world):
         if world.rank == 0:

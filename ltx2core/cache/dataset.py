@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,19 +15,21 @@ from ..errors import LTX2Error
 from ..files import write_json
 from .store import Store
 
-MANIFEST_VERSION = 1
+MANIFEST_VERSION = 2  # 1 held every caption too, which the text entries hold
+MANIFESTS = "manifests"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class CachedClip:
-    """Where one clip's tensors lie, and what is needed to put it in a batch. source: the file's name; path: where it lay, with
-    forward slashes, and dataset: the name of its dataset, both "" in caches of before.
+    """Where one clip's tensors lie, and what is needed to put it in a batch; the only thing that memory holds of every clip.
+
+    source: the file's name; path: where it lay, with forward slashes, and dataset: the name of its dataset, both "" in caches of before.
+    repeats: further times that it comes in an epoch. batch_size: of the batches it comes in, 0 is the run's.
     """
 
     source: str
     latents: str
     text: str
-    caption: str
     width: int
     height: int
     frames: int
@@ -36,6 +39,7 @@ class CachedClip:
     has_video: bool = True
     path: str = ""
     dataset: str = ""
+    batch_size: int = 0
 
     @property
     def bucket(self) -> str:
@@ -81,6 +85,14 @@ class DatasetCache:
             groups.setdefault(clip.bucket, []).append(i)
         return groups
 
+    def parts(self, counts: Sequence[int]) -> list[float]:
+        """What part of an epoch's samples each run of ``counts`` clips gives, in order; they sum to 1."""
+        often, at, sums = [clip.repeats + 1 for clip in self.clips], 0, []
+        for count in counts:
+            sums.append(sum(often[at : at + count]))
+            at += count
+        return [s / sum(sums) for s in sums]
+
     @property
     def has_audio(self) -> bool:
         return any(c.has_audio for c in self.clips)
@@ -88,6 +100,10 @@ class DatasetCache:
     def text(self, key: str) -> tuple[Tensor, Tensor]:
         tensors, _ = Store(self.root).read("text", key)
         return tensors["video"], tensors["audio"]
+
+    def caption(self, index: int) -> str:
+        """The caption of one clip, as its text entry keeps it; nothing else of the entry is read."""
+        return Store(self.root).info("text", self.clips[index].text).get("prompt", "")
 
     def __getitem__(self, index: int) -> Sample:
         clip = self.clips[index]
@@ -98,11 +114,11 @@ class DatasetCache:
     @cached_property
     def digest(self) -> str:
         """Content hash of the set: equal for equal clips, captions and settings wherever the cache lies."""
-        facts = [self.family, self.empty_text, [[c.latents, c.text, c.repeats] for c in self.clips]]
+        facts = [self.family, self.empty_text, [[c.latents, c.text, c.repeats, *((c.batch_size,) if c.batch_size else ())] for c in self.clips]]
         return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
     def save(self) -> Path:
-        path = self.root / "manifests" / f"{self.digest}.json"
+        path = self.root / MANIFESTS / f"{self.digest}.json"
         write_json(path, {"version": MANIFEST_VERSION, "family": self.family, "empty_text": self.empty_text, "messages": self.messages, "clips": [asdict(c) for c in self.clips]})
         return path
 
@@ -111,7 +127,9 @@ class DatasetCache:
         """Open a manifest that ``save`` wrote; its folder's parent is the cache."""
         try:
             raw = json.loads(manifest.read_text(encoding="utf-8"))
-            clips = tuple(CachedClip(**c) for c in raw["clips"])
+            if raw["version"] > MANIFEST_VERSION:
+                raise LTX2Error(f"The cache manifest {manifest} was written by a newer version of this pack; update it, or cache the dataset again.")
+            clips = tuple(CachedClip(**{k: v for k, v in c.items() if k != "caption"}) for c in raw["clips"])
             return cls(manifest.parent.parent, raw["family"], clips, raw["empty_text"], tuple(raw["messages"]))
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise LTX2Error(f"The cache manifest {manifest} cannot be read ({error}); cache the dataset again.") from error

@@ -8,6 +8,7 @@ from types import TracebackType
 
 from ..databases import open_memory
 
+LEDGER = "ledger.sqlite3"
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS source (path TEXT PRIMARY KEY, size INTEGER, mtime INTEGER, digest TEXT);
 CREATE TABLE IF NOT EXISTS verified (path TEXT PRIMARY KEY, size INTEGER, mtime INTEGER);
@@ -26,7 +27,7 @@ class Ledger:
     """
 
     def __init__(self, root: Path):
-        self._db = open_memory(root / "ledger.sqlite3", _SCHEMA)
+        self._db = open_memory(root / LEDGER, _SCHEMA)
 
     def __enter__(self) -> Ledger:
         return self
@@ -55,3 +56,8 @@ class Ledger:
         state = path.stat()
         with self._db:
             self._db.execute("REPLACE INTO verified VALUES (?, ?, ?)", (str(path), state.st_size, state.st_mtime_ns))
+
+    def forget(self, path: Path) -> None:
+        """Let the entry at ``path`` be checked again before it is used."""
+        with self._db:
+            self._db.execute("DELETE FROM verified WHERE path = ?", (str(path),))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -23,6 +24,7 @@ from ..models.vae_memory import VaeMemory, usual_memory
 from ..models.video import encode_video, encode_working_bytes
 from ..protocols import Interrupted, Progress, Reporter, Residency, StopSignal
 from .ahead import Stages, read_ahead
+from .claims import Claims, rounds
 from .store import Store
 
 KeyOf = Callable[[Clip], str]
@@ -44,6 +46,14 @@ class Material:
 
     pictures: Tensor | None
     sound: Waveform | None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """failed: key -> reason for clips that could not be read. made: clips encoded, without those another process did."""
+
+    failed: dict[str, str]
+    made: int
 
 
 def read_clip(clip: Clip, sound: bool, pinned: bool) -> Material:
@@ -106,8 +116,8 @@ def cache_latents(
     stop: StopSignal,
     world: World = ALONE,
     vae: VaeMemory | None = None,
-) -> dict[str, str]:
-    """Encode the clips of ``missing`` (key -> clip), each process of ``world`` its share. Returns key -> reason for clips that could not be read.
+) -> Outcome:
+    """Encode the clips of ``missing`` (key -> clip), each process of ``world`` its share; what they did together.
 
     Args:
         key_of: a clip's key by what its files hold now; one that changed while it was read is not kept.
@@ -116,12 +126,13 @@ def cache_latents(
     Raises:
         Interrupted: a person asked to stop; every finished clip is kept.
     """
-    failed: dict[str, str] = {}
+    done = Outcome({}, 0)
     with agreed(world):
         mine = share(missing, world)
         if mine:
-            _encode_all(mine, failed, checkpoint, store, key_of, dtype, residency, reporter, stop, vae or _usual(residency.device))
-    return {key: reason for part in world.gather(failed) for key, reason in part.items()}
+            done = _encode_all(mine, checkpoint, store, key_of, dtype, residency, reporter, stop, vae or _usual(residency.device))
+    parts = world.gather(done)
+    return Outcome({key: reason for part in parts for key, reason in part.failed.items()}, sum(part.made for part in parts))
 
 
 @dataclass
@@ -170,8 +181,8 @@ def _usual(device: torch.device) -> VaeMemory:
     return replace(usual, slicing=True) if device.type == "cpu" else usual
 
 
-def _encode_all(missing: Mapping[str, Clip], failed: dict[str, str], checkpoint: Checkpoint, store: Store, key_of: KeyOf, dtype: torch.dtype, residency: Residency,
-                reporter: Reporter, stop: StopSignal, memory: VaeMemory) -> None:  # fmt: skip
+def _encode_all(missing: Mapping[str, Clip], checkpoint: Checkpoint, store: Store, key_of: KeyOf, dtype: torch.dtype, residency: Residency,
+                reporter: Reporter, stop: StopSignal, memory: VaeMemory) -> Outcome:  # fmt: skip
     sound = any(clip.has_audio for clip in missing.values())
     boxes, budget = [clip.bucket for clip in missing.values() if clip.has_video], 0
     encoders = Encoders(load_video_vae(checkpoint, dtype=dtype) if boxes else None, load_audio_vae(checkpoint, dtype=torch.float32) if sound else None)
@@ -185,19 +196,21 @@ def _encode_all(missing: Mapping[str, Clip], failed: dict[str, str], checkpoint:
         if encoders.audio is not None:
             held.enter_context(residency.use(encoders.audio))
         work = _Work(encoders, residency.device, memory, budget, Stages(), store, key_of)
-        _encode_as_read(work, missing, failed, reporter, stop)
-    reporter.message(work.stages.told(len(missing) - len(failed), "Clips"))
+        done = _encode_as_read(work, missing, reporter, stop)
+    reporter.message(work.stages.told(done.made, "Clips"))
     for module in (encoders.video, encoders.audio):
         if module is not None:
             residency.release(module)
+    return done
 
 
-def _encode_as_read(work: _Work, missing: Mapping[str, Clip], failed: dict[str, str], reporter: Reporter, stop: StopSignal) -> None:
+def _encode_as_read(work: _Work, missing: Mapping[str, Clip], reporter: Reporter, stop: StopSignal) -> Outcome:
     """Files are read and decoded by other threads meanwhile."""
-    keys, done = {id(clip): key for key, clip in missing.items()}, 0
+    keys, done, failed = {id(clip): key for key, clip in missing.items()}, 0, {}
 
     def tell(clip: Clip, why: str | None) -> None:
         nonlocal done
+        claims.release(keys[id(clip)])
         if why is not None:
             failed[keys[id(clip)]] = why
             reporter.message(f"{Path(clip.path).name} is left out: {why}", "warning")
@@ -208,18 +221,27 @@ def _encode_as_read(work: _Work, missing: Mapping[str, Clip], failed: dict[str, 
         for clip, why in work.encode():
             tell(clip, why)
 
+    def check() -> None:
+        if stop.requested():
+            raise Interrupted(f"Stopped after {done} of {len(missing)} clips; queue again and it goes on from there.")
+
+    def take(key: str, clip: Clip, read: Future[Material]) -> None:
+        check()
+        if work.starts_anew(clip):
+            encode_group()
+        try:
+            with work.stages.of("waiting for files"):
+                material = read.result()
+        except LTX2Error as error:
+            tell(clip, str(error))
+        else:
+            work.group.append((key, clip, material))
+
     sound, pinned = work.encoders.audio is not None, work.device.type == "cuda"
-    with closing(read_ahead(missing.items(), lambda item: read_clip(item[1], sound, pinned))) as coming:
-        for (key, clip), read in coming:
-            if stop.requested():
-                raise Interrupted(f"Stopped after {done} of {len(missing)} clips; queue again and it goes on from there.")
-            if work.starts_anew(clip):
-                encode_group()
-            try:
-                with work.stages.of("waiting for files"):
-                    material = read.result()
-            except LTX2Error as error:
-                tell(clip, str(error))
-            else:
-                work.group.append((key, clip, material))
-        encode_group()
+    with Claims(work.store.root) as claims:
+        for items in rounds(missing, "latents", work.store, claims, check):
+            with closing(read_ahead(items, lambda item: read_clip(item[1], sound, pinned))) as coming:
+                for (key, clip), read in coming:
+                    take(key, clip, read)
+            encode_group()
+    return Outcome(failed, done - len(failed))

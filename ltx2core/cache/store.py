@@ -68,6 +68,15 @@ class Store:
             self.ledger.set_verified(path)
         return path
 
+    def info(self, kind: str, key: str) -> dict:
+        """What was written beside the tensors, which are not read. Raises DamagedEntry as ``read``."""
+        path = self.path(kind, key)
+        try:
+            with safe_open(path, framework="pt") as file:
+                return json.loads((file.metadata() or {})["info"])
+        except (SafetensorError, OSError, KeyError, ValueError) as error:
+            raise DamagedEntry(f"The cache file {path} is damaged or gone ({error}); cache the dataset again, only this entry is rebuilt.") from error
+
     def read(self, kind: str, key: str) -> tuple[dict[str, Tensor], dict]:
         """Tensors and info. Raises DamagedEntry, which names the file and says what to do."""
         path = self.path(kind, key)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from itertools import islice
 
 import torch
 
@@ -17,6 +18,7 @@ from ..text.features import TextFeatures, encode_prompts
 from ..text.source import TextEncoderSource, check_matches
 from ..text.streamed import needs_streaming, streamed_layers
 from .ahead import Stages
+from .claims import Claims, rounds
 from .keys import text_key
 from .store import Store
 
@@ -81,11 +83,15 @@ def _encode_all(missing: Mapping[str, str], checkpoint: Checkpoint, source: Text
     if streamed:
         reporter.message("The text encoder's layers wait in host memory and are copied to the device one by one.")
     layers = streamed_layers(encoder, residency.device) if streamed else nullcontext()
-    with torch.inference_mode(False), torch.no_grad(), layers, residency.use(encoder), residency.use(connectors):
-        stages, items, done = Stages(), list(missing.items()), 0
-        for group in (items[i : i + _TOGETHER] for i in range(0, len(items), _TOGETHER)):
+    with torch.inference_mode(False), torch.no_grad(), layers, residency.use(encoder), residency.use(connectors), Claims(store.root) as claims:
+        stages, done = Stages(), 0
+
+        def check() -> None:
             if stop.requested():
                 raise Interrupted(f"Stopped after {done} of {len(missing)} captions; queue again and it goes on from there.")
+
+        for group in (g for items in rounds(missing, "text", store, claims, check) for g in _in_groups(items)):
+            check()
             with stages.of("text encoder and connectors"):
                 found = [
                     {"video": f.video[0].to("cpu", torch.bfloat16), "audio": f.audio[0].to("cpu", torch.bfloat16)}
@@ -94,11 +100,17 @@ def _encode_all(missing: Mapping[str, str], checkpoint: Checkpoint, source: Text
             for (key, prompt), tensors in zip(group, found, strict=True):
                 with stages.of("writing"):
                     store.write("text", key, tensors, {"prompt": prompt})
+                claims.release(key)
                 done += 1
                 reporter.progress(Progress("captions", done, len(missing), prompt[:60]))
-    reporter.message(stages.told(len(missing), "Captions"))
+    reporter.message(stages.told(done, "Captions"))
     residency.release(encoder)
     residency.release(connectors)
+
+
+def _in_groups(items: Iterator[tuple[str, str]]) -> Iterator[list[tuple[str, str]]]:
+    while group := list(islice(items, _TOGETHER)):
+        yield group
 
 
 def read_features(store: Store, key: str) -> TextFeatures:

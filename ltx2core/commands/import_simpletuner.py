@@ -24,11 +24,10 @@ def run(arguments: argparse.Namespace) -> None:
     given = Given(arguments.checkpoint or "", arguments.text_encoder or "")
     imported = import_files(arguments.config, arguments.datasets, root=arguments.root, given=given)
     write_json(arguments.out, imported.run)
-    run_file, without = read_run(arguments.out), ()
-    if arguments.workflow:
-        files, without = canvas_files(run_file, _graph_class(), arguments.workflow)
-        for path, content in files.items():
-            write_json(path, content)
+    workflow = arguments.workflow or arguments.out.with_name(f"{arguments.out.stem}-canvas.json")
+    files, without = canvas_files(read_run(arguments.out), _graph_class(), workflow)
+    for path, content in files.items():
+        write_json(path, content)
     if arguments.json:
         print(json.dumps({**imported.report.to_dict(), "without_widget": list(without)}, indent=1, ensure_ascii=False))
         return
@@ -42,7 +41,7 @@ def add(commands) -> None:
     command.add_argument("config", type=Path, help="config.json, config.toml, config.env, or a file of --option value")
     command.add_argument("datasets", type=Path, nargs="?", help="multidatabackend.json; by default the one that the configuration names")
     command.add_argument("--out", type=Path, default=Path("run.json"), help="the run file to write (run.json)")
-    command.add_argument("--workflow", type=Path, help="also write a canvas workflow here, and its API form beside it as NAME.api.json")
+    command.add_argument("--workflow", type=Path, help="the canvas workflow to write (beside the run file, its name with -canvas), and its API form beside it as NAME.api.json")
     command.add_argument("--root", type=Path, help="where relative paths in the configuration start; its own folder by default")
     command.add_argument("--checkpoint", help="the combined LTX-2 file, where the configuration names another layout")
     command.add_argument("--text-encoder", help="the Gemma3 file or folder")

@@ -5,10 +5,12 @@ from __future__ import annotations
 import codecs
 import unicodedata
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from ..errors import LTX2Error
 from ..files import atomic_path
+from ..safe_paths import inside
 from .seeds import drawer
 from .spec import CaptionShuffle, DatasetSpec
 from .tables import CaptionTable
@@ -37,15 +39,14 @@ def _clean(text: str) -> str:
     return " ".join("".join(" " if unicodedata.category(c) in ("Cc", "Cs") else c for c in text).split())
 
 
-def textfile(path: Path, lines: str = "whole") -> tuple[str, ...]:
-    """The caption file beside ``path``: one caption, or with ``lines`` "each" one a line.
+def textfile(sidecar: Path, lines: str = "whole", where: str = "beside it") -> tuple[str, ...]:
+    """The captions of the file ``sidecar``: one, or with ``lines`` "each" one a line.
 
     Raises:
         LTX2Error: none, empty or unreadable; the message is the reason.
     """
-    sidecar = path.with_suffix(".txt")
     if not sidecar.is_file():
-        raise LTX2Error(f"has no caption: write one into {sidecar.name} beside it, or choose caption_strategy filename or instanceprompt")
+        raise LTX2Error(f"has no caption: write one into {sidecar.name} {where}, or choose caption_strategy filename or instanceprompt")
     text = _read(sidecar)
     captions = tuple(c for part in (text.splitlines() if lines == "each" else [text]) if (c := _clean(part)))
     if not captions:
@@ -53,19 +54,24 @@ def textfile(path: Path, lines: str = "whole") -> tuple[str, ...]:
     return captions
 
 
-def write_textfile(path: Path, caption: str) -> Path:
-    """Write the caption file beside the clip ``path``, whole or not at all; returns its path.
+def write_textfile(folder: Path, clip: str, caption: str, overwrite: bool = False) -> Path:
+    """Write the caption file of ``clip`` (its path inside the dataset's folder) in ``folder``, whole or not at all; returns its path.
+
+    Args:
+        overwrite: whether one that is there is written anew; otherwise it stays, as a person may have corrected it.
 
     Raises:
-        LTX2Error: no such clip, an empty caption, or a folder that can't be written to.
+        LTX2Error: an empty caption, a clip that leads out of ``folder``, or a folder that can't be written to.
     """
-    if not path.is_file():
-        raise LTX2Error(f"There is no clip {path}; check the path before writing its caption.")
     text = _clean(caption)
     if not text:
-        raise LTX2Error(f"The caption for {path.name} is empty; describe the clip.")
-    sidecar = path.with_suffix(".txt")
+        raise LTX2Error(f"The caption for {clip} is empty; describe the clip.")
+    sidecar = inside(str(Path(clip).with_suffix(".txt")), folder, [folder]) if clip.strip() else folder
+    if sidecar == folder:
+        raise LTX2Error("A caption has no clip that it belongs to; wire the clips' names too.")
     try:
+        if sidecar.is_file() and not overwrite:
+            return sidecar
         with atomic_path(sidecar) as temporary:
             temporary.write_text(text + "\n", encoding="utf-8")
     except OSError as error:
@@ -92,6 +98,15 @@ def shuffled(caption: str, settings: CaptionShuffle, seed: int, name: str) -> tu
     return tuple(dict.fromkeys([caption, *orders] if settings.include_original else orders))
 
 
+def _sidecar(spec: DatasetSpec, path: Path) -> tuple[str, ...]:
+    """The captions of ``path`` in the file beside it, or of its name in ``caption_folder``."""
+    if not spec.caption_folder:
+        return textfile(path.with_suffix(".txt"), spec.caption_lines)
+    folder = Path(spec.caption_folder).expanduser()
+    inner = path.relative_to(Path(spec.folder).expanduser()).with_suffix(".txt")
+    return textfile(folder / inner, spec.caption_lines, f"in {folder}")
+
+
 def open_captions(spec: DatasetSpec) -> CaptionSource:
     """A function that gives a file's captions, the trigger in front; it raises LTX2Error with the reason for dropping it.
 
@@ -99,7 +114,7 @@ def open_captions(spec: DatasetSpec) -> CaptionSource:
         LTX2Error: the caption table is missing or can't be read.
     """
     sources: dict[str, Callable[[], CaptionSource]] = {
-        "textfile": lambda: lambda path: textfile(path, spec.caption_lines),
+        "textfile": lambda: partial(_sidecar, spec),
         "filename": lambda: filename,
         "instanceprompt": lambda: lambda path: (spec.instance_prompt.strip(),),
     }

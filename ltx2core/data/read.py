@@ -25,6 +25,19 @@ def read_pictures(clip: Clip) -> Tensor | None:
     return decode_video(clip.path, frame_rate=clip.frame_rate, num_frames=clip.bucket.frames, start=clip.start, size=size, centre=clip.centre)
 
 
+def read_some(clip: Clip, count: int) -> Tensor:
+    """uint8 [n, H, W, 3]: ``count`` pictures of the clip spread evenly over it, of a shorter one all.
+
+    Raises:
+        LTX2Error: no picture, or unreadable.
+    """
+    pictures = read_pictures(clip)
+    if pictures is None:
+        raise LTX2Error(f"{Path(clip.path).name} is sound alone and has no pictures; choose a dataset of films.")
+    chosen = torch.linspace(0, len(pictures) - 1, min(count, len(pictures))).round().long()
+    return pictures[chosen]
+
+
 def read_sound(clip: Clip, rate: int) -> Waveform | None:
     """Stereo, exactly as long as the pictures and in step with them; None for a clip without sound.
 

@@ -84,11 +84,12 @@ class DatasetSpec:
         split_scenes: no window crosses a cut of the film.
         scene_threshold: mean difference of grey, 0..1, from which a change of the picture is a cut.
         caption_lines: ``whole`` takes a caption file as one caption; ``each`` makes a sample of every line.
+        caption_folder: where ``textfile`` finds the captions, in folders as in ``folder``; empty is beside the clips.
         caption_table: the table's file, in the folder; by default the only one of its kind there.
         table_file_column, table_caption_column, table_fallback_column: by default the usual names are looked for.
         caption_shuffle: further captions in other orders.
         seed: of everything drawn here.
-        probability: how often a batch comes from this dataset beside others, relative to theirs; 0 with all is by size.
+        probability: how often samples come from this dataset beside others, relative to theirs; 0 with all is by size and repeats.
         batch_size: of this dataset's batches; 0 is the run's.
         max_samples: at most so many samples, drawn by the seed; 0 is all.
         disabled: leave this dataset out.
@@ -136,6 +137,7 @@ class DatasetSpec:
     batch_size: int = 0
     max_samples: int = 0
     disabled: bool = False
+    caption_folder: str = ""
 
     def __post_init__(self) -> None:
         for key, known in _CHOICES.items():

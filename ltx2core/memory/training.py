@@ -36,14 +36,19 @@ from .residency import WithoutBlocks
 _NCCL_BYTES = 400 * 2**20
 
 
-def load_of(run: RunConfig, model, sizes: Sequence[tuple[int, int, int, float]], has_audio: bool) -> Load:
-    """The largest bucket and the values that the run trains. ``sizes``: (frames, height, width, frame rate) of every clip."""
-    alone = run.train.audio_only
-    tokens = max((0 if alone else video_tokens(f, h, w)) + audio_latent_length(f, rate) for f, h, w, rate in sizes)
+def load_of(run: RunConfig, model, sizes: Sequence[tuple[int, int, int, float, int]], has_audio: bool) -> Load:
+    """The largest batch and the values that the run trains.
+
+    Args:
+        sizes: (frames, height, width, frame rate, its dataset's batch size or 0) of every clip.
+    """
+    alone, whole = run.train.audio_only, run.train.global_batch > 0  # datasets have no batches of their own in a global one
+    counts = [((0 if alone else video_tokens(f, h, w)) + audio_latent_length(f, rate), (0 if whole else own) or run.train.batch_size) for f, h, w, rate, own in sizes]
+    tokens, samples = max(t * n for t, n in counts), max(n for _, n in counts)
     modules = choose_targets(run.lora.targets, len(model.transformer_blocks), has_audio, alone).modules
     linears = (model.get_submodule(m) for m in modules)
     trained = sum(run.lora.rank * (layer.in_features + layer.out_features) for layer in linears)
-    return Load(tokens * run.train.batch_size, run.train.batch_size, trained, run.train.optimizer if run.train.optimizer == "adamw_bf16" else "adamw")
+    return Load(tokens, samples, trained, run.train.optimizer if run.train.optimizer == "adamw_bf16" else "adamw")
 
 
 def make_plan(run: RunConfig, model, cache: DatasetCache, memory: MemorySettings | None, residency: Residency, world: World = ALONE,
@@ -60,7 +65,7 @@ def make_plan(run: RunConfig, model, cache: DatasetCache, memory: MemorySettings
         if memory is not None and memory.streamed:
             raise LTX2Error("Streaming needs a graphics card; choose 0 streamed blocks on this machine.")
         return None
-    size, load = BaseSize.of(model), load_of(run, model, [(c.frames, c.height, c.width, c.frame_rate) for c in cache.clips], cache.has_audio)
+    size, load = BaseSize.of(model), load_of(run, model, [(c.frames, c.height, c.width, c.frame_rate, c.batch_size) for c in cache.clips], cache.has_audio)
     cards = world.local_size if sharded else 1
     if memory is not None:
         return predict(size, load, memory, cards)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ..checkpoint.combined import Checkpoint
 from ..data.memory import ScanMemory
+from ..data.mixture import check_together
 from ..data.scan import DatasetIndex, media_files, scan
 from ..data.spec import DatasetSpec
 from ..errors import LTX2Error
@@ -77,7 +78,7 @@ def check(subject: Subject, free: Free = Free()) -> Iterable[Finding]:
     if subject.checkpoint is None:
         return
     try:
-        load, size = space.load_and_size(subject.config, subject.checkpoint, found)
+        load, size = space.load_and_size(subject.config, subject.checkpoint, [d.index for d in subject.datasets])
     except LTX2Error as error:
         yield Finding(ERROR, "lora", str(error), "Correct the LoRA's targets.")
         return
@@ -102,6 +103,11 @@ def check_run(run, free: Free = Free(), memory: Path | None = None) -> Preflight
     with tempfile.TemporaryDirectory() as scratch:
         remembered = memory or Path(scratch) / "scan.sqlite3"
         datasets = []
+        if run.specs:
+            try:
+                findings += [Finding(INFO, "datasets", text) for text in check_together(run.specs)]
+            except LTX2Error as error:
+                findings.append(Finding(ERROR, "datasets", str(error), "Correct the list of datasets."))
         for spec in run.specs:
             try:
                 datasets.append(look(spec, remembered))

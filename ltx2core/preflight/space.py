@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ..checkpoint.combined import Checkpoint
 from ..data.clip import Clip
+from ..data.scan import DatasetIndex
 from ..errors import LTX2Error
 from ..geometry import audio_latent_length, video_tokens
 from ..memory.engine import MemorySettings
@@ -85,11 +86,11 @@ def text_bytes(text_encoder, checkpoint: Checkpoint) -> int:
     return gemma + _BF16 * sum(t.numel for t in checkpoint.tensors("connectors").values())
 
 
-def load_and_size(run: RunConfig, checkpoint: Checkpoint, clips: Sequence[Clip]) -> tuple[Load, BaseSize]:
+def load_and_size(run: RunConfig, checkpoint: Checkpoint, indexes: Sequence[DatasetIndex]) -> tuple[Load, BaseSize]:
     model = skeleton(checkpoint, "transformer")
     model = keep_sound(model) if run.train.audio_only else model
-    sizes = [(c.bucket.frames, c.bucket.height, c.bucket.width, c.frame_rate) for c in clips]
-    return load_of(run, model, sizes, any(c.has_audio for c in clips)), BaseSize.of(model)
+    sizes = [(c.bucket.frames, c.bucket.height, c.bucket.width, c.frame_rate, index.spec.batch_size) for index in indexes for c in index.clips]
+    return load_of(run, model, sizes, any(c.has_audio for index in indexes for c in index.clips)), BaseSize.of(model)
 
 
 def _training(size: BaseSize, load: Load, wanted: MemorySettings | None, free: Free) -> tuple[Plan, bool]:

@@ -216,7 +216,7 @@ def dataset_rows(cache: DatasetCache, clips: int, mode: str, settings: SampleSet
         )
         own = replace(settings, width=clip.width, height=clip.height, frames=clip.frames, frame_rate=clip.frame_rate)
         name = re.split(r"[\\/]", clip.source)[-1].rsplit(".", 1)[0]
-        prompt = EncodedPrompt(name, clip.caption, clip.text, Store(cache.root))
+        prompt = EncodedPrompt(name, cache.caption(i), clip.text, Store(cache.root))
         rows.append(Row(name, prompt, own, given, Original(clip.latents, _reader(cache, i)) if show_original else None))
     return tuple(rows)
 

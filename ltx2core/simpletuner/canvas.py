@@ -6,12 +6,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from ..data.spec import DatasetSpec
+from ..models.vae_memory import VaeMemory
 from ..runspec import RunFile, SampleJob
 from ..strict import from_dict, to_plain
 from ..train.settings import RunConfig, TimestepSettings, TrainSettings
@@ -22,8 +23,9 @@ _OBJECTIVE_OWN = ("loss", "huber_c", "audio_only", "av_cross_timestep")  # of th
 _CREPA = {"block_index": "block"}
 _ROLLOUT = {"steps": "sampling_steps"}
 _MEMORY = {"streamed": "streamed_blocks", "kept": "kept_blocks", "compiled": "compile", "captured": "capture"}
-# Of a dataset that the nodes find out or name by themselves.
-_FOUND = ("id", "dataset_type", "seed", "disabled")
+# Of a dataset: its name, which the folder gives too, what has no meaning in a graph, and the mixture's part.
+_FOUND = ("id", "disabled", "probability")
+_MIXED = 4  # datasets that Mix Datasets takes
 
 
 def node_schemas() -> dict[str, dict]:
@@ -58,12 +60,44 @@ def _renamed(values: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, A
     return {names.get(k, k): v for k, v in values.items()}
 
 
-def _dataset(build: _Builder, spec: DatasetSpec, wires: Mapping[str, Any]):
+def _options(build: _Builder, spec: DatasetSpec) -> dict[str, Any]:
+    """The wire of Dataset Options, with what Video Dataset has no widget for; nothing where all of it is as usual."""
+    known, values, defaults = build.names("LTX2DatasetOptions"), to_plain(spec), defaults_of(DatasetSpec)
+    changed = {k: v for k, v in values.items() if k in known and k not in _FOUND and v != defaults.get(k)}
+    if spec.caption_shuffle is not None:
+        shuffle = to_plain(spec.caption_shuffle)
+        changed |= {"shuffles": shuffle["count"], **{f"shuffle_{k}": shuffle[k] for k in ("split_on", "keep_first", "include_original")}}
+    return {"options": build.add("LTX2DatasetOptions", changed, what="dataset").out()} if changed else {}
+
+
+def _vae(vae: Mapping[str, Any] | None) -> dict[str, Any]:
+    """The widgets of Cache Dataset."""
+    if vae is None:
+        return {}
+    plain = to_plain(from_dict(VaeMemory, vae, "vae"))
+    tiling = plain["tiling"]
+    tiles = {"vae_tile": tiling["size"], "vae_tile_overlap": tiling["overlap"]} if tiling else {}
+    return {"vae": "manual", **{f"vae_{k}": plain[k] for k in ("batch_size", "slicing", "patch_conv", "temporal_roll")}, **tiles}
+
+
+def _dataset(build: _Builder, spec: DatasetSpec, wires: Mapping[str, Any], vae: Mapping[str, Any] | None):
     values, defaults = to_plain(spec), defaults_of(DatasetSpec)
-    if spec.dataset_type == "audio":
-        build.left.append(f"dataset.dataset_type = audio of {spec.name}")
-    node = build.add("LTX2VideoDataset", values, defaults=defaults, what="dataset", ignore=_FOUND)
-    return build.add("LTX2CacheDataset", {}, {"dataset": node.out(), **wires}).out()
+    options = _options(build, spec)
+    elsewhere = (*_FOUND, "caption_shuffle", *build.names("LTX2DatasetOptions"))
+    node = build.add("LTX2VideoDataset", values, options, defaults=defaults, what="dataset", ignore=elsewhere)
+    return build.add("LTX2CacheDataset", _vae(vae), {"dataset": node.out(), **wires}).out()
+
+
+def _mixed(build: _Builder, caches: Sequence[Any], shares: Sequence[float]) -> Any:
+    """One wire of all; ``shares`` are 0 where datasets come by size. More than one node takes are mixed in groups."""
+    if len(caches) == 1:
+        return caches[0]
+    if len(caches) > _MIXED:
+        head, rest = caches[: _MIXED - 1], caches[_MIXED - 1 :]
+        inner = _mixed(build, rest, shares[_MIXED - 1 :])
+        return _mixed(build, [*head, inner], [*shares[: _MIXED - 1], sum(shares[_MIXED - 1 :])])
+    wires = {f"cache_{n}": cache for n, cache in enumerate(caches, 1)}
+    return build.add("LTX2MixDatasets", {f"share_{n}": share for n, share in enumerate(shares, 1)}, wires, what="datasets").out()
 
 
 def _lora(build: _Builder, run: RunConfig):
@@ -143,15 +177,12 @@ def imported_graph(run: RunFile, graph: Any, schemas: Mapping[str, dict]) -> tup
                 encoded[text] = build.add("LTX2EncodePrompt", {"prompt": text}, models).out()
         return {"positive": encoded[job.prompt], "negative": encoded[job.negative]}
 
-    caches = [_dataset(build, spec, models) for spec in run.specs]
-    build.left += [f"datasets[{i}] of {len(caches)}: wire it where datasets are joined" for i in range(1, len(caches))]
+    mixed = _mixed(build, [_dataset(build, spec, models, run.vae) for spec in run.specs], [spec.probability for spec in run.specs])
     others = {"validation": run.validation_dataset, "references": run.references, "regularisation": run.regularisation}
-    wires = {name: _dataset(build, from_dict(DatasetSpec, raw, name), models) for name, raw in others.items() if raw is not None}
-    wires |= {"checkpoint": models["checkpoint"], "cache": caches[0], "lora": _lora(build, run.config), "settings": _train(build, run.config.train)}
+    wires = {name: _dataset(build, from_dict(DatasetSpec, raw, name), models, run.vae) for name, raw in others.items() if raw is not None}
+    wires |= {"checkpoint": models["checkpoint"], "cache": mixed, "lora": _lora(build, run.config), "settings": _train(build, run.config.train)}
     wires |= {**_memory(build, run), **_previews(build, run, prompts)}
     trained = build.add("LTX2TrainLoRA", {"name": run.name}, wires)
-    if run.vae is not None:
-        build.left += [f"vae.{k} = {v}" for k, v in run.vae.items() if k not in build.names("LTX2CacheDataset")]
     if run.adapter:
         build.left.append(f"adapter = {run.adapter}")
     for job in run.jobs:

@@ -132,7 +132,9 @@ def _place(run: dict, datasets: Sequence[Imported]) -> None:
         raise LTX2Error("No dataset is left to train on; give one of dataset_type video, image or audio that is not disabled.")
     if any(d.spec.get("probability") for d in trained):
         for dataset in trained:
-            dataset.spec.setdefault("probability", 1.0)
+            # There a whole batch comes from the dataset that was drawn; here shares are of samples.
+            own = dataset.spec.get("batch_size") or run["train"]["batch_size"]
+            dataset.spec["probability"] = dataset.spec.get("probability", 1.0) * own / run["train"]["batch_size"]
     if len(trained) == 1:
         trained[0].spec.pop("probability", None)
         run["dataset"] = trained[0].spec

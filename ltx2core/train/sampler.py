@@ -14,16 +14,21 @@ from .randomness import generator
 class BucketSampler:
     """Batches of clips of one bucket. Each epoch shows every clip ``repeats + 1`` times, in a new order.
 
-    A bucket's last batch is filled up with other clips of the bucket, so that every batch has ``batch_size`` clips; without
-    ``fill`` it is smaller, so that no clip comes twice.
+    A bucket's last batch is filled up with other clips of the bucket, so that every batch has ``batch_size`` clips, or as
+    many as its dataset has for itself; without ``fill`` it is smaller, so that no clip comes twice, and all have the run's size.
     The order is a function of (seed, epoch): the state is two numbers.
     """
 
     def __init__(self, cache: DatasetCache, batch_size: int, seed: int, fill: bool = True):
         if not len(cache):
             raise LTX2Error("The cached dataset holds no clips; add clips to its folder and cache it again.")
-        self._batch_size, self._seed, self._fill = batch_size, seed, fill
-        self._buckets = [[i for i in positions for _ in range(cache.clips[i].repeats + 1)] for positions in cache.buckets.values()]
+        self._seed, self._fill = seed, fill
+        groups: dict[tuple[str, int], list[int]] = {}
+        for bucket, positions in cache.buckets.items():
+            for i in positions:
+                size = (cache.clips[i].batch_size if fill else 0) or batch_size
+                groups.setdefault((bucket, size), []).extend([i] * (cache.clips[i].repeats + 1))
+        self._groups = [(positions, size) for (_, size), positions in groups.items()]
         self._epoch, self._position = 0, 0
         self._batches = self._order(0)
 
@@ -34,11 +39,11 @@ class BucketSampler:
             return [items[i] for i in torch.randperm(len(items), generator=values).tolist()]
 
         batches = []
-        for positions in self._buckets:
+        for positions, size in self._groups:
             row = shuffled(positions)
-            while self._fill and len(row) % self._batch_size:
-                row += shuffled(positions)[: -len(row) % self._batch_size]
-            batches += [tuple(row[i : i + self._batch_size]) for i in range(0, len(row), self._batch_size)]
+            while self._fill and len(row) % size:
+                row += shuffled(positions)[: -len(row) % size]
+            batches += [tuple(row[i : i + size]) for i in range(0, len(row), size)]
         return shuffled(batches)
 
     @property

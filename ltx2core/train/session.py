@@ -37,6 +37,7 @@ from .step import Engine
 from .step_sums import StepSums
 from .trackers import Trackers
 from .validate import validation_loss
+from .waiting import DataWait
 
 # Steps between two reads of the losses on an accelerator: each read waits for the device.
 READ_EVERY = 10
@@ -53,6 +54,8 @@ class Session:
         self.crepa = crepa
         self.ema = Ema(lora.parameters, run.train.ema_decay) if run.train.ema_decay else None
         self.sampler = BucketSampler(data.training, run.train.global_batch or run.train.batch_size, run.train.seed, fill=not run.train.global_batch)
+        if run.train.global_batch and any(clip.batch_size for clip in data.training.clips):
+            reporter.message("The batch_size of datasets is not used with a global batch; passes have the run's batch_size.", "warning")
         self.objective = Objective.of(run.train)
         self.step, self.seconds, self.peak, self.origin = 0, 0.0, 0, ""
         if state is not None:
@@ -61,6 +64,7 @@ class Session:
         with torch.no_grad():
             self._gradients = [GradientSum(*f, world, run.train.global_batch > 0) for f in flat]
         self.sampler_state = self.sampler.state_dict()
+        self.data_wait = DataWait()
         self.history = History.open(checkpoints.directory / "metrics.jsonl", self.step, written=world.rank == 0)
         self._unread: list[tuple[int, tuple[bool, bool], Tensor]] = []
         self._started = time.monotonic()
@@ -140,7 +144,7 @@ class Session:
 
     def advance(self, feed: Feed) -> None:
         """One optimizer step. Nothing of the state has changed when it fails."""
-        train = self.run.train
+        train, begin, waited = self.run.train, time.monotonic(), feed.waited
         torch.manual_seed(derive(train.seed, "step", self.step, *([self.world.rank] if self.world.rank else [])))
         sums = StepSums(self.device)
         for batch in with_shares(feed.step(), self.world) if train.global_batch else feed.step():
@@ -160,6 +164,7 @@ class Session:
         self._unread.append((self.step, sums.streams, torch.cat((means[:4], norm.reshape(1), means[4:]))))
         if self.device.type == "cpu" or len(self._unread) >= READ_EVERY:
             self.read_losses()
+        self.data_wait.add(feed.waited - waited, time.monotonic() - begin)
 
     def _reduce(self) -> None:
         """The gradients of all processes together, and random numbers that are theirs alike: those of stochastic rounding."""
@@ -193,6 +198,9 @@ class Session:
         metrics = {"loss": last.loss, "rate": last.rate, "gradient_norm": last.gradient_norm}
         metrics |= {name: value for name, value in (("video", last.video), ("audio", last.audio)) if value is not None}
         metrics |= {} if last.alignment is None else {"crepa": last.alignment}
+        if (share := self.data_wait.share) is not None:
+            metrics["data_wait"] = share
+            self.trackers.log(last.step, {"train/data_wait": share})
         for name, values in (("video", last.video_by_sigma), ("audio", last.audio_by_sigma)):
             metrics |= {f"{name} sigma{edge}": value for edge, value in zip(NAMES, values, strict=True) if value is not None}
         self.reporter.progress(Progress("train", last.step, self.run.train.steps, metrics=metrics))

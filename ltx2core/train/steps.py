@@ -13,6 +13,9 @@ from .session import Session
 from .settings import TrainSettings
 from .validate import divergence
 
+# From this share on a person should know that the disk, not the card, sets the speed.
+MOST_WAITING = 0.02
+
 
 @dataclass(frozen=True)
 class Outside:
@@ -91,3 +94,5 @@ def run_steps(session: Session, outside: Outside, last: int) -> None:
         while session.step < last and not _heard(session, outside, last):
             session.advance(feed)
             _after_step(session, train, outside, last)
+    if (share := session.data_wait.share) is not None:
+        session.reporter.message(f"The steps waited for data {share:.1%} of their time.", "warning" if share > MOST_WAITING else "info")

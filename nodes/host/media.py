@@ -35,6 +35,11 @@ def to_video(clip: Clip):
     return InputImpl.VideoFromComponents(Types.VideoComponents(images=to_images([clip]), audio=to_audio(clip), frame_rate=rate))
 
 
+def pictures(frames: Tensor) -> Tensor:
+    """uint8 [F, H, W, 3] -> IMAGE."""
+    return frames.float() / 255
+
+
 def from_images(images: Tensor) -> Tensor:
     """IMAGE -> uint8 [F, H, W, 3]."""
     return (images[..., :3].clamp(0, 1) * 255).round().to(torch.uint8).cpu()

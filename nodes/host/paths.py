@@ -47,6 +47,11 @@ class HostPaths:
         path = Path(name).expanduser()
         return path if path.is_absolute() else Path(folder_paths.get_input_directory()) / path
 
+    def output_folder(self, name: str) -> Path:
+        """A full path, or a folder inside ComfyUI's output folder; for reading."""
+        path = Path(name.strip()).expanduser()
+        return path if path.is_absolute() else self.output_dir() / path
+
     def writable(self, name: str) -> Path:
         """A folder that a graph may write to: inside the output folder (where a relative name begins) or a folder of models.
 

@@ -8,6 +8,11 @@ import torch
 from comfy_host import PACK, QUICK, shipped
 
 from ltx2core.media.write import write_video
+from ltx2core.runspec import RunFile
+from ltx2core.simpletuner.canvas import canvas_files
+from ltx2core.simpletuner.importer import import_config
+from ltx2core.strict import from_dict
+from workflows.graph import Graph
 
 pytestmark = pytest.mark.host
 RENDERERS = pytest.mark.parametrize("vue", [False, True], ids=["canvas", "html"])
@@ -24,6 +29,23 @@ def test_every_shipped_workflow_opens_whole(comfy, visit, vue):
         # The page adds widgets of its own to the host's nodes (a player for sound).
         shown = {k: (n["class_type"], {i: v for i, v in n["inputs"].items() if i in api.get(k, n)["inputs"] or "LTX2" in n["class_type"]}) for k, n in found["prompt"].items()}
         assert shown == {k: (n["class_type"], n["inputs"]) for k, n in api.items()}, f"{name}: the canvas would queue another prompt than its API twin"
+
+
+def test_an_imported_workflow_opens_whole(comfy, visit, tmp_path):
+    """SimpleTuner's files with two datasets, sound alone among them, and settings of the VAE: every node is known and every value is taken."""
+    video = {"id": "films", "type": "local", "dataset_type": "video", "instance_data_dir": "ltx2_clips", "probability": 3, "video": {"num_frames": 9, "min_frames": 9}}
+    sounds = {"id": "voices", "type": "local", "dataset_type": "audio", "instance_data_dir": "ltx2_clips", "caption_strategy": "filename", "train_batch_size": 2}
+    config = {"max_train_steps": 2, "vae_batch_size": 1, "vae_enable_tiling": True, "vae_enable_slicing": True, "ramtorch": True, "base_model_precision": "int8-quanto"}
+    run = from_dict(RunFile, import_config(config, [video, sounds], comfy.base / "input").run, "run")
+    for path, content in canvas_files(run, Graph, tmp_path / "imported.json")[0].items():
+        path.write_text(json.dumps(content), encoding="utf-8")
+    found = visit("open_workflows.mjs", url=comfy.url, folder=str(tmp_path), names=["imported"], vue=False)["imported"]
+    assert (found["red"], found["dialogs"]) == ([], [])
+    api = json.loads((tmp_path / "imported.api.json").read_text(encoding="utf-8"))
+    assert {"LTX2MixDatasets", "LTX2DatasetOptions"} <= {n["class_type"] for n in api.values()}
+    for key, node in api.items():
+        assert found["prompt"][key]["class_type"] == node["class_type"]
+        assert found["prompt"][key]["inputs"].items() >= node["inputs"].items() if node["class_type"].startswith("LTX2") else True
 
 
 @pytest.fixture(scope="module", params=[False, True], ids=["canvas", "html"])

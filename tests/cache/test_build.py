@@ -1,5 +1,6 @@
 """A cache is made once, mended where it is damaged, and follows its sources."""
 
+import json
 import os
 import shutil
 
@@ -55,6 +56,7 @@ def test_samples_are_what_the_models_make_of_the_clips(build, index, parts):
     assert sample.audio_latents.shape == (8, audio_latent_length(17, 25), 16)
     assert sample.video_latents.dtype == sample.text_video.dtype == torch.bfloat16
     assert cache[3].audio_latents is None
+    assert [cache.caption(i) for i in range(4)] == [c.caption for c in index.clips]
 
 
 def test_offsets_find_the_clips_of_a_dataset_and_of_a_folder(build, index, clips):
@@ -160,6 +162,15 @@ def test_manifest_opens_the_set_again_elsewhere(build, index, tmp_path):
     cache = build(index)
     moved = tmp_path / "moved"
     os.rename(tmp_path / "cache", moved)
-    opened = DatasetCache.load(next((moved / "manifests").glob("*.json")))
+    manifest = next((moved / "manifests").glob("*.json"))
+    opened = DatasetCache.load(manifest)
     assert opened.digest == cache.digest and opened.clips == cache.clips
     assert torch.equal(opened[0].video_latents, opened[0].video_latents) and opened.text(opened.empty_text)[0].shape == (1024, 64)
+    # One of the first version holds the captions too.
+    raw = json.loads(manifest.read_text(encoding="utf-8"))
+    older = {**raw, "version": 1, "clips": [{**clip, "caption": "x"} for clip in raw["clips"]]}
+    manifest.write_text(json.dumps(older), encoding="utf-8")
+    assert DatasetCache.load(manifest).clips == cache.clips
+    manifest.write_text(json.dumps({**raw, "version": 99}), encoding="utf-8")
+    with pytest.raises(LTX2Error, match="newer version"):
+        DatasetCache.load(manifest)

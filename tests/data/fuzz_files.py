@@ -89,7 +89,7 @@ def kinds(root: Path) -> dict[str, tuple[bytes, Callable, Callable[[Path], objec
     write_tiny_checkpoint(root / "tiny.safetensors", TinySize(layers=1))
     write_tiny_gemma(root / "gemma.safetensors")
     entry = Store(root / "cache").write("text", "ab" * 32, {"video": torch.arange(64.0).bfloat16()}, {"prompt": "x"})
-    clip = CachedClip("a.mp4", "ab" * 32, "cd" * 32, "A fox.", 96, 64, 9, 25.0, True)
+    clip = CachedClip("a.mp4", "ab" * 32, "cd" * 32, 96, 64, 9, 25.0, True)
     manifest = DatasetCache(root / "cache", "2.0", (clip,) * 3, "ef" * 32).save()
     config = json.dumps({"max_train_steps": 5, "learning_rate": 1e-4, "ramtorch": True, "tread_config": {"routes": []}, "validation_prompt": "x"}).encode()
     backends = json.dumps([{"id": "d", "dataset_type": "video", "instance_data_dir": "clips", "video": {"num_frames": 9, "min_frames": 9}}]).encode()

@@ -42,13 +42,33 @@ def test_unusable_caption_files_are_named(folder):
 
 
 def test_written_captions_are_read(folder):
-    write_textfile(folder / "a.png", " Ein Hund\nläuft. ")
+    write_textfile(folder, "a.png", " Ein Hund\nläuft. ")
     assert captions(folder)[0] == ["Ein Hund läuft."] and [p.name for p in folder.glob("*.txt")] == ["a.txt"]
     with pytest.raises(LTX2Error, match="The caption for a.png is empty"):
-        write_textfile(folder / "a.png", " \n")
-    with pytest.raises(LTX2Error, match="There is no clip"):
-        write_textfile(folder / "absent.png", "x")
-    assert captions(folder)[0] == ["Ein Hund läuft."]
+        write_textfile(folder, "a.png", " \n")
+    write_textfile(folder, "a.png", "Another.")
+    assert captions(folder)[0] == ["Ein Hund läuft."], "it may have been corrected by hand"
+    write_textfile(folder, "a.png", "Another.", overwrite=True)
+    assert captions(folder)[0] == ["Another."]
+
+
+@pytest.mark.parametrize("name", ["../out.png", "/etc/out.png", "in/../../out.png", "", " ", "x" * 300 + ".png", "a\0.png"])
+def test_captions_are_written_nowhere_else(tmp_path, name):
+    target = tmp_path / "target"
+    target.mkdir()
+    with pytest.raises(LTX2Error):
+        write_textfile(target, name, "x")
+    assert not list(tmp_path.rglob("*.txt"))
+
+
+def test_captions_of_another_folder(folder, tmp_path):
+    """Beside the clips lie none; the tree of the other folder is the clips' own."""
+    target = tmp_path / "captions"
+    target.mkdir()
+    for name, text in (("b.png", "Two dogs."), ("in/c.png", "Three dogs.")):
+        write_textfile(target, name, text)
+    found, said = captions(folder, caption_folder=str(target))
+    assert found == ["Two dogs.", "Three dogs."] and f"write one into a.txt in {target}" in said
 
 
 ROWS = [{"file_name": "a.png", "text": "first"}, {"file_name": "b", "text": "second; with more"}, {"file_name": "in/c.png", "text": "third"}]

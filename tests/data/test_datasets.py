@@ -1,13 +1,11 @@
 """Buckets, crops, filters, sound partners, sound alone, pictures, and several datasets at once."""
 
-from collections import Counter
-
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from ltx2core.data.mixture import draw_dataset, scan_all, sound_folder_of
+from ltx2core.data.mixture import scan_all, shares_of
 from ltx2core.data.read import read_pictures, read_sound, reading_facts, source_files
 from ltx2core.data.scan import scan
 from ltx2core.data.spec import DatasetSpec
@@ -133,20 +131,17 @@ def test_a_folder_of_another_type_says_which(tmp_path, film):
     assert len(scan(spec(tmp_path, recursive=True)).clips) == 1
 
 
-def test_several_datasets_share_the_batches(tmp_path, film):
+def test_several_datasets_are_scanned_together(tmp_path, film):
     for name, count in (("a", 1), ("b", 3)):
         (tmp_path / name).mkdir()
         for i in range(count):
             film(tmp_path / name / f"{i}.mp4", 1, sound=None)
     a, b, off = spec(tmp_path / "a", repeats=2), spec(tmp_path / "b"), spec(tmp_path / "none", disabled=True)
     both = scan_all([a, b, off])
-    assert both.names == ("a", "b") and both.shares == (0.5, 0.5)
-    weighted = scan_all([spec(tmp_path / "a", probability=0.2), spec(tmp_path / "b", probability=0.6, frame_rate=24)])
-    assert weighted.shares == pytest.approx((0.25, 0.75)) and any("different frame rates (24, 25)" in m for m in weighted.messages)
-    drawn = Counter(draw_dataset(weighted.shares, 5, step) for step in range(4000))
-    # Three standard deviations of 4000 draws at 0.25 are 0.0205.
-    assert drawn[0] / 4000 == pytest.approx(0.25, abs=0.021)
-    assert [draw_dataset(weighted.shares, 5, s) for s in range(99)] == [draw_dataset(weighted.shares, 5, s) for s in range(99)]
+    assert [(i.spec.name, len(i.clips)) for i in both.indexes] == [("a", 1), ("b", 3)] and not both.messages
+    weighted = [spec(tmp_path / "a", probability=0.2), spec(tmp_path / "b", probability=0.6, frame_rate=24)]
+    assert shares_of(weighted) == (0.2, 0.6) and shares_of([a, b]) is None
+    assert "different frame rates (24, 25)" in scan_all(weighted).messages[0]
     with pytest.raises(LTX2Error, match="a has none; give one to all"):
         scan_all([a, spec(tmp_path / "b", probability=1.0)])
     with pytest.raises(LTX2Error, match="Two datasets are called a"):
@@ -155,15 +150,6 @@ def test_several_datasets_share_the_batches(tmp_path, film):
         scan_all([a, spec(tmp_path / "none")])
     with pytest.raises(LTX2Error, match="No dataset is enabled"):
         scan_all([off])
-
-
-def test_s2v_partner_by_id(tmp_path):
-    sounds = spec(tmp_path / "voices", dataset_type="audio", id="voices")
-    assert sound_folder_of("voices", [sounds]) == str(tmp_path / "voices")
-    with pytest.raises(LTX2Error, match="did you mean 'voices'"):
-        sound_folder_of("voice", [sounds])
-    with pytest.raises(LTX2Error, match="of type auto"):
-        sound_folder_of("clips", [spec(tmp_path / "clips")])
 
 
 def test_max_samples_are_drawn_by_the_seed(tmp_path):

@@ -29,7 +29,7 @@ def test_every_clip_in_one_pass_of_one_process(clips, size, processes):
 
 def cache(*sizes):
     """Clips of widths 64, 96, …: sizes[i] clips of the i-th bucket."""
-    clips = [CachedClip(f"{b}-{i}", f"{b}{i}", "t", "", 64 + 32 * b, 64, 9, 25.0, False) for b, n in enumerate(sizes) for i in range(n)]
+    clips = [CachedClip(f"{b}-{i}", f"{b}{i}", "t", 64 + 32 * b, 64, 9, 25.0, False) for b, n in enumerate(sizes) for i in range(n)]
     return DatasetCache(None, "2.0", tuple(clips), "e")
 
 

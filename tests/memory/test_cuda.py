@@ -92,7 +92,7 @@ def test_a_run_trains_and_leaves_nothing_on_the_card(file, tmp_path, memory):
         make = lambda *s: torch.randn(*s, generator=generator).bfloat16()  # noqa: E731, B023
         store.write("latents", f"{i:064x}", {"video": make(128, 2, 2, 3), "audio": make(8, 9, 16)}, {})
         store.write("text", f"{i:064x}", {"video": make(16, 64), "audio": make(16, 64)}, {})
-        clips.append(CachedClip(f"{i}.mp4", f"{i:064x}", f"{i:064x}", "", 96, 64, 9, 25.0, True))
+        clips.append(CachedClip(f"{i}.mp4", f"{i:064x}", f"{i:064x}", 96, 64, 9, 25.0, True))
     cache = DatasetCache(tmp_path / "cache", "2.0", tuple(clips), "0" * 64)
     models, before = Models(file, torch.bfloat16), torch.cuda.memory_allocated()
     result = train_lora(

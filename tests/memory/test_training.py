@@ -15,7 +15,8 @@ from ltx2core.memory.engine import FastEngine, MemorySettings, fast_engine
 from ltx2core.memory import training
 from ltx2core.memory.plan import Plan
 from ltx2core.memory.residency import WithoutBlocks
-from ltx2core.memory.training import make_plan, train_lora
+from ltx2core.memory.training import load_of, make_plan, train_lora
+from ltx2core.models.build import skeleton
 from ltx2core.models.forward import denoise, run_block
 from ltx2core.models.handle import Models
 from ltx2core.run_record import write_run_record
@@ -45,7 +46,7 @@ def cache(tmp_path):
         make = lambda *s: torch.randn(*s, generator=generator).bfloat16()  # noqa: E731, B023
         store.write("latents", f"{i:064x}", {"video": make(128, 2, 2, 3), "audio": make(8, 9, 16)}, {})
         store.write("text", f"{i:064x}", {"video": make(16, 64), "audio": make(16, 64)}, {})
-        clips.append(CachedClip(f"{i}.mp4", f"{i:064x}", f"{i:064x}", "", 96, 64, 9, 25.0, True))
+        clips.append(CachedClip(f"{i}.mp4", f"{i:064x}", f"{i:064x}", 96, 64, 9, 25.0, True))
     return DatasetCache(tmp_path / "cache", "2.0", tuple(clips), "0" * 64)
 
 
@@ -164,3 +165,14 @@ def test_blocks_can_be_called_plainly_while_they_lie_elsewhere(models, settings)
         assert model.transformer_blocks is own
         for ours, theirs in zip(found, expected, strict=True):
             assert relative_error(ours, theirs) <= 1e-5
+
+
+def test_the_plan_goes_by_the_largest_batch_of_any_dataset(models):
+    """Large pictures one at a time against small ones in eights, tokens counted by hand: 17 frames are 3 latent ones and 0.68 s of sound."""
+    sizes = [(17, 512, 768, 25.0, 1), (17, 128, 128, 25.0, 8), (17, 64, 64, 25.0, 0)]
+    tokens = {1: 3 * 16 * 24 + 17, 8: 8 * (3 * 4 * 4 + 17), 2: 2 * (3 * 2 * 2 + 17)}
+    run, model = RunConfig(LoRASettings(), TrainSettings(batch_size=2)), skeleton(models.checkpoint, "transformer")
+    load = load_of(run, model, sizes, True)
+    assert (load.tokens, load.samples) == (max(tokens.values()), 8)
+    shared = load_of(RunConfig(LoRASettings(), TrainSettings(batch_size=2, global_batch=8)), model, sizes, True)
+    assert (shared.tokens, shared.samples) == (2 * tokens[1], 2)

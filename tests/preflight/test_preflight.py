@@ -119,7 +119,7 @@ def test_the_predicted_disk_is_what_the_cache_takes(tiny_run):
     run = read_run(tiny_run.write())
     runner = Runner(run, PlainResidency(torch.device("cpu")), ConsoleReporter(quiet=True), StopFlag())
     runner.cache()
-    captions, latents = cache_bytes(runner.clips(), 64)
+    captions, latents = cache_bytes([c for index in runner.scan().indexes for c in index.clips], 64)
     for kind, predicted in (("text", captions), ("latents", latents)):
         files = list((tiny_run.folder / "out" / "cache" / kind).rglob("*.safetensors"))
         # A file's header is not counted: a few hundred bytes each.

@@ -45,10 +45,13 @@ def test_the_lowest_memory_configuration_on_the_canvas(lowest, backends):
     assert nodes["LTX2VideoDataset"].inputs.items() >= {"folder": "/data/datasets/videos", "width": 480, "height": 480, "frames": 61, "repeats": 10, "frame_rate": 25.0}.items()
     assert nodes["LTX2ObjectiveSettings"].inputs.items() >= {"timesteps": "logit_normal", "shift": 3.0, "std": 1.0}.items()
     assert nodes["LTX2SampleT2V"].inputs.items() >= {"steps": 40, "video_cfg": 5.0, "frames": 81, "width": 768, "height": 512, "seed": 42}.items()
-    have = {name for schema in (node_schemas()["LTX2CacheDataset"], node_schemas()["LTX2VideoDataset"]) for part in schema["input"].values() for name in part}
-    said = {line.split(" = ")[0].split(".")[-1] for line in left}
+    assert nodes["LTX2CacheDataset"].inputs.items() >= {
+        "vae": "manual", "vae_batch_size": 1, "vae_slicing": True, "vae_patch_conv": True, "vae_temporal_roll": True, "vae_tile": 512, "vae_tile_overlap": 64,
+    }.items()  # fmt: skip
+    assert nodes["LTX2DatasetOptions"].inputs.items() >= {"caption_lines": "each", "seed": 42}.items()
+    assert nodes["LTX2VideoDataset"].inputs["options"].node == nodes["LTX2DatasetOptions"].id
     # Two buffers of streamed blocks, the saving choice, are the memory node's only value without a widget.
-    assert said == {"caption_lines", "batch_size", "patch_conv", "temporal_roll", "slicing", "tiling", "slots"} - have
+    assert {line.split(" = ")[0].split(".")[-1] for line in left} <= {"slots"}
 
 
 def test_methods_stand_in_a_row():
@@ -71,6 +74,23 @@ def test_other_datasets_are_wired_by_their_role():
     nodes, _, graph = graph_of({}, data)
     train = nodes["LTX2TrainLoRA"].inputs
     assert len({train[name].node for name in ("cache", "validation", "references", "regularisation")}) == 4
+
+
+def test_several_datasets_are_mixed():
+    """Six of them, sound alone among them: two nodes of four, and every share stays what it was."""
+    base = {"type": "local", "dataset_type": "video", "instance_data_dir": "clips", "video": {"num_frames": 9, "min_frames": 9}}
+    data = [{**base, "id": f"d{i}", "instance_data_dir": f"clips{i}", "probability": i + 1.0} for i in range(6)]
+    data[5] = {**data[5], "dataset_type": "audio", "audio": {"duration_interval": 2.0, "max_duration_seconds": 9.0}, "caption_shuffle": {"enable": True, "count": 3}}
+    _, left, graph = graph_of({}, data)
+    mixes = [n for n in graph.nodes if n.kind == "LTX2MixDatasets"]
+    inner, outer = sorted(mixes, key=lambda n: n.inputs["share_1"], reverse=True)
+    assert [inner.inputs.get(f"share_{n}") for n in range(1, 5)] == [4, 5, 6, None]
+    assert [outer.inputs[f"share_{n}"] for n in range(1, 5)] == [1, 2, 3, 15] and outer.inputs["cache_4"].node == inner.id
+    assert next(n for n in graph.nodes if n.kind == "LTX2TrainLoRA").inputs["cache"].node == outer.id
+    sound = next(n for n in graph.nodes if n.kind == "LTX2DatasetOptions" and "shuffles" in n.inputs)
+    assert next(n for n in graph.nodes if n.inputs.get("dataset_type") == "audio").inputs["options"].node == sound.id
+    assert sound.inputs.items() >= {"duration_interval": 2.0, "max_seconds": 9.0, "shuffles": 3, "shuffle_split_on": ","}.items()
+    assert not [line for line in left if line.startswith("dataset")]
 
 
 def test_files(lowest, backends, tmp_path):

@@ -84,6 +84,8 @@ def test_an_imported_run_trains(files, capsys):
     command = ["import-simpletuner", str(files / "config.json"), "--out", str(files / "run.json"), "--checkpoint", "tiny.safetensors", "--text-encoder", "gemma.safetensors"]
     assert main(command) == 0
     assert "nothing is lost" in capsys.readouterr().out
+    assert {n["type"] for n in json.loads((files / "run-canvas.json").read_text(encoding="utf-8"))["nodes"]} >= {"LTX2TrainLoRA", "LTX2CacheDataset"}
+    assert (files / "run-canvas.api.json").is_file()
     runner = Runner(read_run(files / "run.json"), PlainResidency(), ConsoleReporter(quiet=True), StopFlag())
     result = runner.train()
     assert result.steps == 2 and runner.adapter_path == files / "output" / "low" / "low.safetensors" and runner.adapter_path.is_file()

@@ -12,7 +12,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 TARGET = ROOT / "ltx2core" / "simpletuner" / "canvas_nodes.json"
 NODES = (
-    "LTX2LoadCheckpoint", "LTX2LoadTextEncoder", "LTX2VideoDataset", "LTX2CacheDataset", "LTX2LoRASettings", "LTX2TrainSettings", "LTX2ObjectiveSettings",
+    "LTX2LoadCheckpoint", "LTX2LoadTextEncoder", "LTX2VideoDataset", "LTX2DatasetOptions", "LTX2CacheDataset", "LTX2MixDatasets", "LTX2LoRASettings", "LTX2TrainSettings", "LTX2ObjectiveSettings",
     "LTX2ConditioningSettings", "LTX2ScheduleSettings", "LTX2Tread", "LTX2Crepa", "LTX2ScheduledSampling", "LTX2Tracking", "LTX2MemorySettings", "LTX2TrainLoRA",
     "LTX2TrainingPreview", "LTX2EncodePrompt", "LTX2ApplyAdapters", "LTX2SampleT2V", "LTX2Decode", "LTX2SaveVideo",
 )  # fmt: skip

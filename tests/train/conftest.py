@@ -61,7 +61,7 @@ def make_cache(make_sample):
             store.write("latents", sample.key, tensors, {})
             store.write("text", sample.key, {"video": sample.text_video, "audio": sample.text_audio}, {})
             frames, height, width = sample.video_latents.shape[1:]
-            records.append(CachedClip(f"{seed}.mp4", sample.key, sample.key, "a clip", width * 32, height * 32, pixel_frames(frames),
+            records.append(CachedClip(f"{seed}.mp4", sample.key, sample.key, width * 32, height * 32, pixel_frames(frames),
                                       sample.frame_rate, sample.audio_latents is not None, repeats))  # fmt: skip
         store.write("text", "e" * 64, {k: torch.zeros(TEXT_TOKENS, TEXT_WIDTH).bfloat16() for k in ("video", "audio")}, {})
         return DatasetCache(root, "2.0", tuple(records), "e" * 64)

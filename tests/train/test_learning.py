@@ -35,7 +35,7 @@ def clips(root, spaces, seeds):
         audio = (spaces[1] @ torch.randn(RANK, LENGTH, generator=generator)).view(8, 16, LENGTH).transpose(1, 2)
         store.write("latents", key, {"video": video.bfloat16(), "audio": audio.bfloat16()}, {})
         store.write("text", key, {k: torch.ones(4, 32).bfloat16() for k in ("video", "audio")}, {})
-        records.append(CachedClip(f"{seed}.mp4", key, key, "", 96, 96, 9, RATE, True))
+        records.append(CachedClip(f"{seed}.mp4", key, key, 96, 96, 9, RATE, True))
     return DatasetCache(root, "2.0", tuple(records), "e" * 64)
 
 

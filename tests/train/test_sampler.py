@@ -11,7 +11,7 @@ from ltx2core.train.sampler import BucketSampler
 
 def records(tmp_path, sizes, repeats=()):
     clips = tuple(
-        CachedClip(f"{i}.mp4", f"{i}", "t", "", size, 64, 9, 25.0, True, dict(repeats).get(i, 0)) for i, size in enumerate(sizes)
+        CachedClip(f"{i}.mp4", f"{i}", "t", size, 64, 9, 25.0, True, dict(repeats).get(i, 0)) for i, size in enumerate(sizes)
     )  # fmt: skip
     return DatasetCache(tmp_path, "2.0", clips, "e")
 
