@@ -79,6 +79,25 @@ def test_prodigy_follows_its_paper(numbers, monkeypatch):
     assert torch.allclose(torch.cat([p.detach().flatten() for p in parameters]).double(), x, rtol=1e-2, atol=1e-3)
 
 
+@pytest.mark.parametrize("kind, rate", [("lion", 0.01), ("prodigy", 1.0)])
+def test_lion_and_prodigy_are_those_of_a_library(kind, rate, numbers, monkeypatch):
+    """pytorch-optimizer's, on the gradients of a quadratic; it steps each tensor alone, ours all as one."""
+    library = pytest.importorskip("pytorch_optimizer")
+    monkeypatch.setattr(Prodigy, "first_distance", 1e-2)
+    make = {"lion": library.Lion, "prodigy": lambda p, **o: library.Prodigy(p, d0=1e-2, **o)}[kind]
+    ours, theirs = ([nn.Parameter(s.clone()) for s in numbers[0]] for _ in range(2))
+    optimizer, other = make_optimizer(ours, options(kind)), make(theirs, lr=rate, weight_decay=0.1)
+    optimizer.set_rate(rate)
+    for _ in range(20):
+        for mine, its in zip(ours, theirs, strict=True):
+            mine.grad += mine.detach() - 0.5
+            its.grad = its.detach() - 0.5
+        optimizer.step()
+        other.step()
+    for mine, its, start in zip(ours, theirs, numbers[0], strict=True):
+        assert torch.allclose(mine, its, atol=1e-3) and (mine - start).abs().mean() > 0.1
+
+
 def test_prodigy_finds_a_rate_of_the_right_size(numbers):
     """From d = 1e-6 it reaches the minimum of |x| that is a distance of about 1 away."""
     parameter = nn.Parameter(numbers[0][0].clone())
