@@ -11,8 +11,9 @@ def rows() -> list[str]:
     for path in sorted(RESULTS.glob("train_step*.json")):
         record = json.loads(path.read_text(encoding="utf-8"))
         for r in record["rows"]:
+            profile = r["profile"] if r.get("case", "whole") in ("whole", "sound") else f"{r['profile']}, {r['case']}"
             lines.append(
-                f"| {record['machine']} | {r['profile']} | {r['shape']} | {r['seconds']:.3f} | {r.get('ratio_to_plain', '')} "
+                f"| {record['machine']} | {profile} | {r['shape']} | {r['seconds']:.3f} | {r.get('ratio_to_plain', '')} "
                 f"| {r['peak_reserved_gib']:.1f} ({r['peak_allocated_gib']:.1f}) |"
             )
     return lines

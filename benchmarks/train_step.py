@@ -47,6 +47,7 @@ PROFILES = {
     "bf16_kept_24": MemorySettings(kept=24),
     "bf16_kept_48": MemorySettings(kept=48),
     "int8": MemorySettings("int8"),
+    "int8_inputs": MemorySettings("int8", hosted="inputs"),
     "int8_hosted": MemorySettings("int8", hosted="results"),
     "fp8_hosted": MemorySettings("fp8", hosted="results"),
     "streamed_int8": MemorySettings("int8", streamed=48),

@@ -39,6 +39,7 @@ _CANDIDATES = (
     *(MemorySettings("int8", kept=k) for k in (48, 36, 24, 12)),
     MemorySettings("int8", hosted="results"),
     MemorySettings("int8"),
+    MemorySettings("int8", hosted="inputs"),
     MemorySettings("int8", streamed=24, hosted="inputs"),
     MemorySettings("int8", streamed=24),
     MemorySettings("int8", streamed=46, hosted="inputs"),

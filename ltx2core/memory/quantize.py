@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 
 import torch
 from torch import Tensor, nn
@@ -79,9 +80,14 @@ LIBRARIES: dict[str, Callable[[Tensor], QuantisedWeight]] = {
 }  # fmt: skip
 
 
+# Of a block, what stays as it is: norms of queries and keys, biases, modulation tables, and adapters. Outside the blocks all
+# does: input and output projections, timestep and caption embeddings.
+HIGH_PRECISION = ("*.norm_q.weight", "*.norm_k.weight", "*norm?.weight", "*.bias", "*scale_shift_table", "*lora_*", "*.change.*")
+
+
 def is_quantisable(name: str, parameter: Tensor) -> bool:
-    """Whether a block's parameter may be stored in 8 bits: the weights of its linears, not norms, biases, tables, adapters."""
-    return parameter.ndim == 2 and name.endswith(".weight") and "lora_" not in name and "norm" not in name
+    """Whether a block's parameter may be stored in 8 bits: the weights of its linears."""
+    return parameter.ndim == 2 and name.endswith(".weight") and not any(fnmatchcase(name, kept) for kept in HIGH_PRECISION)
 
 
 def quantise_block(block: nn.Module, kind: str) -> dict[str, Tensor]:

@@ -8,6 +8,8 @@ import torch
 from benchmarks.compare import worst_relative_error
 from ltx2core.checkpoint.combined import open_checkpoint
 from ltx2core.cache.dataset import Sample
+from ltx2core.fused.groups import layouts_of
+from ltx2core.fused.weights import packed
 from ltx2core.memory.engine import FastEngine, MemorySettings
 from ltx2core.memory.quantize import FORMATS, dequantised, quantise, quantise_block
 from ltx2core.memory.stores import ResidentStore
@@ -95,12 +97,22 @@ def test_rounding_error_is_at_most_half_a_step(kind):
     assert (error <= weight.abs().amax(1, keepdim=True) * (0.5 / 127 + 2**-8)).all()
 
 
-def test_only_the_weights_of_linears_are_quantised(file):
+def test_layers_in_8_bits_and_layers_in_high_precision_are_these(file):
+    """Written out for a block of the 19B model, whose names the tiny one has; stored plainly and packed alike."""
     block = load_transformer(file, dtype=torch.float32).transformer_blocks[0]
+    attentions = ("attn1", "audio_attn1", "attn2", "audio_attn2", "audio_to_video_attn", "video_to_audio_attn")
+    small = {f"{a}.{layer}.weight" for a in attentions for layer in ("to_q", "to_k", "to_v", "to_out.0")}
+    small |= {f"{net}.{layer}.weight" for net in ("ff", "audio_ff") for layer in ("net.0.proj", "net.2")}
+    kept = {f"{a}.norm_{x}.weight" for a in attentions for x in "qk"} | {name.replace(".weight", ".bias") for name in small}
+    kept |= {"scale_shift_table", "audio_scale_shift_table", "video_a2v_cross_attn_scale_shift_table", "audio_a2v_cross_attn_scale_shift_table"}
+    assert small | kept == {n for n, _ in block.named_parameters()}
     tensors = quantise_block(block, "int8")
-    small = {n for n, t in tensors.items() if t.dtype == torch.int8}
-    assert small == {n for n, m in ((f"{k}.weight", m) for k, m in block.named_modules()) if n in dict(block.named_parameters()) and n.endswith("weight") and block.get_parameter(n).ndim == 2}
-    assert all("norm" not in n and "scale_shift_table" not in n for n in small)
+    assert {n for n, t in tensors.items() if t.dtype == torch.int8} == small
+    layouts = layouts_of([block], [{}])
+    stored = packed(block, layouts, "int8")
+    assert {n for n, t in stored.items() if t.dtype == torch.int8} == set(layouts)
+    assert sum(t.numel() for t in stored.values() if t.dtype == torch.int8) == sum(block.get_parameter(n).numel() for n in small)
+    assert all(torch.equal(tensors[n], block.get_parameter(n)) for n in kept)
 
 
 def test_resident_store_hands_out_what_it_was_given():
