@@ -91,7 +91,7 @@ export class TrainPanel {
     // What came by websocket while the answer was on its way.
     for (const event of arrived) this.chart.add(event.done, event.metrics);
     this.setPreviews(found.previews ?? []);
-    if (found.live?.progress) this.status.textContent = statusLine(found.live.progress);
+    if (found.live?.progress) this.tell(found.live.progress);
     if (found.live?.plan) this.planned(found.live.plan);
     this.setState(found.live?.state ?? "idle");
     this.chart.draw();
@@ -104,13 +104,19 @@ export class TrainPanel {
 
   progress(detail) {
     if (detail.run) this.knownRun = detail.run;
-    this.status.textContent = statusLine(detail);
+    this.tell(detail);
     if (detail.stage === "train" && detail.metrics) {
       this.chart.add(detail.done, detail.metrics);
       for (const list of this.waiting) list.push(detail);
     }
     if (detail.state && detail.state !== this.state) this.setState(detail.state);
     this.chart.draw();
+  }
+
+  /** What else the node does, such as a film, leaves the line of the run alone. */
+  tell(event) {
+    if (event.stage === "train") this.status.textContent = statusLine(event);
+    else this.say(statusLine(event));
   }
 
   message({ text, level }) {

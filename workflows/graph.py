@@ -9,8 +9,11 @@ from dataclasses import dataclass, field
 _COLUMN, _ROW, _TITLE, _GAP = 420, 26, 60, 60
 # The canvas gives whole numbers of these names a second widget, unless the node says otherwise.
 _SEEDS = ("seed", "noise_seed")
-# What js/ draws inside a node.
-_DRAWN = {"LTX2TrainLoRA": 290, "LTX2TrainSegment": 290, "LTX2VideoDataset": 215, "LTX2MemorySettings": 150, "LTX2Preflight": 160, "LTX2Validate": 250}
+# What js/ draws inside a node, and what the page itself shows in some of its own.
+_DRAWN = {
+    "LTX2TrainLoRA": 290, "LTX2TrainSegment": 290, "LTX2VideoDataset": 215, "LTX2MemorySettings": 150, "LTX2Preflight": 160, "LTX2Validate": 250,
+    "SaveImage": 220, "SaveVideo": 240, "SaveAudio": 60, "LoadImage": 280, "LoadVideo": 240, "LoadAudio": 60, "PreviewAny": 160,
+}  # fmt: skip
 _TALL_WIDGETS = {"STRING": 90}
 
 

@@ -25,7 +25,7 @@ export async function openCanvas(browser, url, { settings = {}, viewport = { wid
   // Events of a run that came before the page had read the pack's scripts.
   const early = /^Unknown message type ltx2/;
   page.on("console", (m) => !early.test(m.text()) && m.type() === "error" && /ltx2/i.test(m.text() + m.location().url) && page.complaints.push(m.text()));
-  const wanted = { "Comfy.TutorialCompleted": true, "Comfy.Minimap.Visible": false, "Comfy.VueNodes.Enabled": false, "Comfy.ColorPalette": "dark", ...settings };
+  const wanted = { "Comfy.TutorialCompleted": true, "Comfy.Minimap.Visible": false, "Comfy.Graph.CanvasInfo": false, "Comfy.VueNodes.Enabled": false, "Comfy.ColorPalette": "dark", ...settings };
   for (const [name, value] of Object.entries(wanted)) {
     await page.request.post(`${url}/settings/${name}`, { data: JSON.stringify(value), headers: { "Content-Type": "application/json" } });
   }

@@ -38,6 +38,8 @@ await browse(async (browser) => {
   }, prompt);
   await queue(page);
   await panel(page, "p.chart.series.video.length > 220 && p.previews.length > 2", 400000);
+  await look(page, [], 30, 1);
+  await take(page, "graph");
   await aside(page, "LTX2TrainLoRA");
   await look(page, ["LTX2TrainLoRA"], 90, 1.5);
   const box = await page.locator(".ltx2-chart").boundingBox();

@@ -31,7 +31,8 @@ REAL, LOAD = BaseSize(48, 772_149_248, 771_751_936, 689_185_280), Load(2737, 1, 
 FREE = int(23.5 * GIB), 64 * GIB
 
 
-def _fill(base: Path, models: Path | None) -> None:
+def fill(base: Path, models: Path | None) -> None:
+    """Tiny models that have learned to draw, and the clips of the demo."""
     if models is None:
         models = base / "tiny"
         write_tiny_models(models, checkpoint_name=CHECKPOINT, text_encoder_name=TEXT_ENCODER)
@@ -57,7 +58,7 @@ def main(out: Path, models: Path | None) -> None:
     plan = dataclasses.asdict(choose(REAL, LOAD, *FREE).told(FREE[0]))
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         base = Path(folder)
-        _fill(base, models)
+        fill(base, models)
         with ComfyHost(base) as host:
             taken = run_script("screenshots.mjs", 500, url=host.url, out=str(out), run=RUN, plan=plan, prompt=PROMPT, widgets=_widgets(), workflow=str(PACK / "workflows" / "first_lora.json"))
     for name in taken["pictures"]:

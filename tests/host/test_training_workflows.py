@@ -1,47 +1,26 @@
 """The shipped workflows that train, each run over HTTP in a real ComfyUI on tiny models: only sizes and numbers of steps differ."""
 
 import json
-import shutil
 
 import pytest
-import torch
 from comfy_host import QUICK, shipped
-from PIL import Image
+from given_files import write_given
 from safetensors import safe_open
 
 from ltx2core.checkpoint.adapter import load_adapter
 from ltx2core.media.audio import decode_audio
 from ltx2core.media.probe import probe
-from ltx2core.media.write import write_audio, write_video
 
 pytestmark = pytest.mark.host
 PICTURE, SOUND = {"attn1", "attn2"}, {"audio_attn1", "audio_attn2"}
 BETWEEN = {"audio_to_video_attn", "video_to_audio_attn"}
-CONFIG = {
-    "model_family": "ltxvideo2", "model_type": "lora", "max_train_steps": 2, "learning_rate": 1e-3, "lora_rank": 4, "optimizer": "adamw", "mixed_precision": "no", "seed": 1,
-    "output_dir": "taken_over", "validation_disable": True, "checkpoint_step_interval": 0, "data_backend_config": "backends.json",
-}  # fmt: skip
 # Only a graphics card has blocks streamed to it.
 ON_A_PROCESSOR = {"LTX2TrainSettings": {"steps": 4}, "LTX2MemorySettings": {"streamed_blocks": 0, "in_host_memory": "nothing"}}
-BACKENDS = [{"id": "clips", "type": "local", "dataset_type": "video", "instance_data_dir": "ltx2_clips", "caption_strategy": "textfile", "resolution": 96,
-             "video": {"num_frames": 9, "min_frames": 9}}]  # fmt: skip
 
 
 @pytest.fixture(scope="module")
 def given(comfy):
-    """What the notes of the workflows ask a person to put into the input folder."""
-    inputs = comfy.base / "input"
-    Image.new("RGB", (200, 150), (200, 60, 40)).save(inputs / "example.png")
-    write_video(inputs / "example.mp4", torch.arange(0, 200, 5, dtype=torch.uint8)[:, None, None, None].expand(-1, 96, 128, 3), 25.0)
-    for folder in ("ltx2_voice", "ltx2_references"):
-        (inputs / folder).mkdir()
-    for clip in sorted((inputs / "ltx2_clips").glob("*.mp4")):
-        shutil.copy(clip, inputs / "ltx2_references")
-        if probe(clip).has_audio:
-            write_audio(inputs / "ltx2_voice" / f"{clip.stem}.wav", decode_audio(clip, rate=48000))
-            shutil.copy(clip.with_suffix(".txt"), inputs / "ltx2_voice")
-    (inputs / "config.json").write_text(json.dumps(CONFIG), encoding="utf-8")
-    (inputs / "backends.json").write_text(json.dumps(BACKENDS), encoding="utf-8")
+    write_given(comfy.base / "input")
 
 
 def run(comfy, name, **changes):

@@ -5,7 +5,7 @@ import json
 import av
 import pytest
 from build_workflows import files, text
-from comfy_host import QUICK, error_of, shipped
+from comfy_host import PACK, PACK_NAME, QUICK, error_of, shipped
 from PIL import Image
 
 from ltx2core.checkpoint.adapter import load_adapter
@@ -42,6 +42,23 @@ def media(comfy):
 def test_files_are_those_that_the_graphs_describe(comfy):
     for path, content in files(comfy.object_info()).items():
         assert path.read_text(encoding="utf-8") == text(content), f"{path.name}: run python tests/host/build_workflows.py"
+
+
+def test_each_has_a_picture_and_a_twin_links_to_its_models_and_no_foreign_node(comfy):
+    info = comfy.object_info()
+    paths = sorted((PACK / "workflows").glob("*.json"))
+    assert len(paths) >= 16 and comfy.get("/workflow_templates")[PACK_NAME]
+    for path in paths:
+        with Image.open(path.with_suffix(".jpg")) as picture:
+            assert (picture.format, picture.size) == ("JPEG", (960, 640)), path.name
+        assert path.with_suffix(".jpg").stat().st_size < 200_000 and (path.parent / "api" / path.name).is_file()
+        nodes = [n for n in json.loads(path.read_text(encoding="utf-8"))["nodes"] if n["type"] != "MarkdownNote"]
+        homes = {info[n["type"]]["python_module"] for n in nodes}
+        assert {h for h in homes if h != f"custom_nodes.{PACK_NAME}" and not h.startswith(("nodes", "comfy_extras."))} == set(), path.name
+        loaded = [n for n in nodes if n["type"] in ("LTX2LoadCheckpoint", "LTX2LoadTextEncoder", "LTX2LoadUpscaler", "CheckpointLoaderSimple")]
+        for node in loaded:
+            (model,) = node["properties"]["models"]
+            assert model["url"].startswith("https://huggingface.co/") and model["name"] in node["widgets_values"] and model["directory"], path.name
 
 
 def test_training_writes_an_adapter_a_picture_and_a_video(comfy, trained):
