@@ -29,6 +29,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 import torch  # noqa: E402
+import torch.distributed as dist  # noqa: E402
 
 from benchmarks.model_19b import SHAPES, SMALL, TRANSFORMER_19B, adapter, build, inputs  # noqa: E402
 from ltx2core.distributed import cost  # noqa: E402
@@ -62,12 +63,14 @@ def _clock(device: torch.device) -> float:
 
 
 def _bus_bandwidth(world, device: torch.device, size: int) -> float:
-    """Bytes a second of a sum of ``size`` bytes, as NCCL counts: 2 (n-1)/n of them over the wall time."""
+    """Bytes a second of sums of ``size`` bytes, ten in a row, as NCCL counts: 2 (n-1)/n of them over the wall time."""
     data, times = torch.zeros(size // 2, dtype=torch.bfloat16, device=device), []
-    for _ in range(6):
+    for _ in range(4):
+        world.gather(False)
         began = _clock(device)
-        world.sum_(data)
-        times.append(_clock(device) - began)
+        for _ in range(10):
+            dist.all_reduce(data)
+        times.append((_clock(device) - began) / 10)
     return 2 * (world.size - 1) / world.size * size / statistics.median(times[1:])
 
 

@@ -22,7 +22,7 @@ from .watch import Watch, connect
 from .world import PeerLost
 
 T = TypeVar("T")
-_POLL = 0.002  # seconds between two looks at a sum on a card
+_POLL = 0.0005  # seconds between two looks at a sum on a card
 _LONGEST = timedelta(hours=2)  # that one process may wait for another; a death is noticed long before
 
 

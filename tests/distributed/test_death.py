@@ -15,7 +15,9 @@ def lines(path):
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="a kill that nobody can catch is POSIX's")
 @pytest.mark.parametrize(("victim", "kind"), [(1, "ddp"), (0, "ddp"), (1, "fsdp2")])
-def test_the_others_save_and_name_it(folder, write_run, start, run_on, members, wait_for_step, victim, kind):
+def test_the_others_save_and_name_it(folder, write_run, start, run_on, members, wait_for_step, victim, kind, request):
+    if (victim, kind) == (1, "ddp") and not request.config.getoption("--full"):
+        pytest.skip("the two others stand for it; with --full")
     output = f"killed_{kind}_{victim}"
     train = {"steps": 5000, "checkpoint_every": 0, "validation_clips": 0, "schedule": "constant"}
     run, events = write_run(output, train, distributed=kind), folder / f"{output}.jsonl"

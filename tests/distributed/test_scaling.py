@@ -17,7 +17,7 @@ ALONE = {"mode": "ddp", "gpus": 1, "seconds": 1.0, "peak_reserved_gib": 40.0}
 
 
 def benchmark(environment, *arguments):
-    return subprocess.run([sys.executable, str(ROOT / "benchmarks" / "scaling.py"), *arguments], env=environment, capture_output=True, text=True, timeout=240)
+    return subprocess.run([sys.executable, str(ROOT / "benchmarks" / "scaling.py"), *arguments], env=environment, capture_output=True, text=True, timeout=600)
 
 
 @pytest.mark.skipif(torch.cuda.device_count() > 1, reason="two cards are here")
