@@ -189,3 +189,29 @@ QUICK = {
     "LTX2SampleSettings": {**SMALL, "steps": 2},
     **{kind: {**SMALL, "steps": 2} for kind in ("LTX2SampleT2V", "LTX2SampleI2V", "LTX2SampleS2V")},
 }
+_TRAINING = {"LTX2LoadCheckpoint", "LTX2LoadTextEncoder", "LTX2VideoDataset", "LTX2CacheDataset", "LTX2LoRASettings", "LTX2TrainSettings", "LTX2TrainLoRA"}
+
+
+def training(name: str, trained: dict | None = None, **settings: object) -> tuple[dict, str]:
+    """The shipped training graph up to the LoRA, and the id of its last node.
+
+    Args:
+        trained: further inputs of Train LoRA.
+        settings: inputs of Train Settings.
+    """
+    changes = {**QUICK, "LTX2TrainSettings": {**QUICK["LTX2TrainSettings"], **settings}, "LTX2TrainLoRA": {"name": name, **(trained or {})}}
+    prompt = {key: node for key, node in shipped("first_lora", **changes).items() if node["class_type"] in _TRAINING}
+    (last,) = [key for key, node in prompt.items() if node["class_type"] == "LTX2TrainLoRA"]
+    del prompt[last]["inputs"]["previews"]
+    return prompt, last
+
+
+def with_preview(prompt: dict, last: str, every: int = 3) -> dict:
+    """``prompt`` with a film at 0, ``every`` and the end, called fox."""
+    (models,) = [k for k, n in prompt.items() if n["class_type"] == "LTX2LoadCheckpoint"]
+    (encoder,) = [k for k, n in prompt.items() if n["class_type"] == "LTX2LoadTextEncoder"]
+    inputs = {"positive": ["text", 0], "name": "fox", "every": every, "width": 96, "height": 64, "frames": 9, "steps": 2, "video_cfg": 1.0, "seed": 0}
+    prompt["text"] = {"class_type": "LTX2EncodePrompt", "inputs": {"checkpoint": [models, 0], "text_encoder": [encoder, 0], "prompt": "A fox."}}
+    prompt["films"] = {"class_type": "LTX2TrainingPreview", "inputs": inputs}
+    prompt[last]["inputs"]["previews"] = ["films", 0]
+    return prompt

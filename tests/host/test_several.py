@@ -4,26 +4,16 @@ import json
 import re
 
 import pytest
-from comfy_host import QUICK, shipped
+from comfy_host import training, with_preview
 from safetensors.torch import load_file
 
 from ltx2core.train.state import Checkpointer
 
 pytestmark = pytest.mark.host
-LOADERS = {"LTX2LoadCheckpoint", "LTX2LoadTextEncoder", "LTX2VideoDataset", "LTX2CacheDataset", "LTX2LoRASettings", "LTX2TrainSettings", "LTX2TrainLoRA"}
-
-
-def training(name, **settings):
-    """The shipped training graph up to the LoRA on two processes, and the id of its last node."""
-    prompt = shipped("first_lora", **{**QUICK, "LTX2TrainSettings": {**QUICK["LTX2TrainSettings"], **settings}, "LTX2TrainLoRA": {"name": name, "gpus": 2}})
-    prompt = {key: node for key, node in prompt.items() if node["class_type"] in LOADERS}
-    (last,) = [key for key, node in prompt.items() if node["class_type"] == "LTX2TrainLoRA"]
-    return prompt, last
 
 
 def test_interrupted_on_two_processes_it_goes_on(comfy):
-    prompt, last = training("shared", steps=5000, schedule="constant", checkpoint_every=0)
-    prompt[last]["inputs"]["distributed"] = "fsdp2"
+    prompt, last = training("shared", {"gpus": 2, "distributed": "fsdp2"}, steps=5000, schedule="constant", checkpoint_every=0)
     folder = comfy.base / "output" / "ltx2_runs" / "shared"
     with comfy.events("several") as events:
         mine, reached = comfy.submit(prompt, "several"), 0
@@ -39,7 +29,7 @@ def test_interrupted_on_two_processes_it_goes_on(comfy):
     processes = next(re.findall(r"(\d+) on ", e["text"]) for e in said if "share the work" in e.get("text", ""))
     assert len(set(processes)) == 2
     # Sharded or not, it is the same run.
-    outputs = comfy.run(training("shared", steps=step + 2, schedule="constant", checkpoint_every=0)[0])
+    outputs = comfy.run(training("shared", {"gpus": 2}, steps=step + 2, schedule="constant", checkpoint_every=0)[0])
     assert outputs[last]["ltx2_run"][0]["steps"] == step + 2
     assert any("The base is sharded over 2 cards" in e.get("text", "") for e in said)
     record = json.loads((comfy.base / "models" / "loras" / "shared.json").read_text(encoding="utf-8"))
@@ -48,13 +38,6 @@ def test_interrupted_on_two_processes_it_goes_on(comfy):
 
 
 def test_previews_are_refused_with_the_reason(comfy):
-    prompt, last = training("refused")
-    (models,) = [k for k, n in prompt.items() if n["class_type"] == "LTX2LoadCheckpoint"]
-    (encoder,) = [k for k, n in prompt.items() if n["class_type"] == "LTX2LoadTextEncoder"]
-    prompt["text"] = {"class_type": "LTX2EncodePrompt", "inputs": {"checkpoint": [models, 0], "text_encoder": [encoder, 0], "prompt": "A fox."}}
-    inputs = {"positive": ["text", 0], "name": "fox", "every": 3, "width": 96, "height": 64, "frames": 9, "steps": 2, "video_cfg": 1.0, "seed": 0}
-    prompt["films"] = {"class_type": "LTX2TrainingPreview", "inputs": inputs}
-    prompt[last]["inputs"]["previews"] = ["films", 0]
-    history = comfy.wait(comfy.submit(prompt))
+    history = comfy.wait(comfy.submit(with_preview(*training("refused", {"gpus": 2}))))
     kind, detail = history["status"]["messages"][-1]
     assert kind == "execution_error" and "take the previews off, or set gpus to 1" in detail["exception_message"]

@@ -4,7 +4,7 @@ import json
 
 import pytest
 import torch
-from comfy_host import PACK, QUICK, shipped
+from comfy_host import PACK, training, with_preview
 from safetensors.torch import load_file
 
 from ltx2core.cli import main
@@ -12,16 +12,6 @@ from ltx2core.media.probe import probe
 from ltx2core.train.state import Checkpointer
 
 pytestmark = pytest.mark.host
-LOADERS = {"LTX2LoadCheckpoint", "LTX2LoadTextEncoder", "LTX2VideoDataset", "LTX2CacheDataset", "LTX2LoRASettings", "LTX2TrainSettings", "LTX2TrainLoRA"}
-
-
-def training(name, **settings):
-    """The shipped training graph up to the LoRA, and the id of its last node."""
-    prompt = shipped("first_lora", **{**QUICK, "LTX2TrainSettings": {**QUICK["LTX2TrainSettings"], **settings}, "LTX2TrainLoRA": {"name": name}})
-    prompt = {key: node for key, node in prompt.items() if node["class_type"] in LOADERS}
-    (last,) = [key for key, node in prompt.items() if node["class_type"] == "LTX2TrainLoRA"]
-    del prompt[last]["inputs"]["previews"]
-    return prompt, last
 
 
 def run_folder(comfy, name):
@@ -114,12 +104,7 @@ def test_all_methods_in_a_row_train_and_stand_in_the_run_file_as_set(comfy):
 
 def test_previews_are_made_and_told_and_the_run_file_repeats_the_run(comfy):
     prompt, last = training("watched")
-    inputs = {"positive": ["text", 0], "name": "fox", "every": 3, "width": 96, "height": 64, "frames": 9, "steps": 2, "video_cfg": 1.0, "seed": 0}
-    (models,) = [k for k, n in prompt.items() if n["class_type"] == "LTX2LoadCheckpoint"]
-    (encoder,) = [k for k, n in prompt.items() if n["class_type"] == "LTX2LoadTextEncoder"]
-    prompt["text"] = {"class_type": "LTX2EncodePrompt", "inputs": {"checkpoint": [models, 0], "text_encoder": [encoder, 0], "prompt": "A fox."}}
-    prompt["films"] = {"class_type": "LTX2TrainingPreview", "inputs": inputs}
-    prompt[last]["inputs"]["previews"] = ["films", 0]
+    with_preview(prompt, last)
     with comfy.events("watcher") as events:
         done = comfy.submit(prompt, "watcher")
         told = [data for kind, data in events.until_end(done) if kind == "ltx2.preview"]
