@@ -11,17 +11,18 @@ import torch
 
 from ..checkpoint.combined import Checkpoint
 from ..distributed.world import ALONE, World, agreed, share, told
+from ..memory.layers import needs_streaming, streamed_layers
 from ..models.build import hidden_states_needed, load_connectors
 from ..protocols import Interrupted, Progress, Reporter, Residency, StopSignal
 from ..text.encoder import load_text_encoder
 from ..text.features import TextFeatures, encode_prompts
 from ..text.source import TextEncoderSource, check_matches
-from ..text.streamed import needs_streaming, streamed_layers
 from .ahead import Stages
 from .claims import Claims, rounds
 from .keys import text_key
 from .store import Store
 
+_WORK = 2 * 2**30  # all layers' states of 1024 tokens, twice
 _TOGETHER = 8  # captions between two looks at the stop signal
 
 
@@ -79,10 +80,10 @@ def _encode_all(missing: Mapping[str, str], checkpoint: Checkpoint, source: Text
     # Gemma and the connectors in turn on the device would cost a transfer a prompt; together they cost 3 GB more.
     encoder = load_text_encoder(source)
     connectors = load_connectors(checkpoint)
-    streamed = needs_streaming(encoder, residency) if streamed is None else streamed
+    streamed = needs_streaming(encoder, residency, _WORK) if streamed is None else streamed
     if streamed:
         reporter.message("The text encoder's layers wait in host memory and are copied to the device one by one.")
-    layers = streamed_layers(encoder, residency.device) if streamed else nullcontext()
+    layers = streamed_layers(encoder.model.layers, residency.device) if streamed else nullcontext()
     with torch.inference_mode(False), torch.no_grad(), layers, residency.use(encoder), residency.use(connectors), Claims(store.root) as claims:
         stages, done = Stages(), 0
 

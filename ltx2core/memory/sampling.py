@@ -14,7 +14,11 @@ from ..fused.groups import GROUPS, Adapters, Factors, layouts_of
 from ..fused.runner import FusedModel, FusedRunner
 from ..fused.weights import packed, unpack, use_packed
 from ..models.forward import BlockRunner, run_block
+from ..models.handle import Models
+from ..protocols import Reporter, Residency
 from ..sample.adapters import lora_beside
+from .layers import SLOTS, needs_streaming, streamed_layers
+from .residency import WithoutBlocks
 from .stores import ResidentStore
 
 
@@ -39,6 +43,32 @@ def _whole(transformer: nn.Module) -> bool:
     weights = list(transformer.transformer_blocks.parameters())
     first = weights[0]
     return first.is_cuda and has_triton() and all(w.device == first.device and w.dtype == first.dtype and not w.is_inference() for w in weights)
+
+
+@contextmanager
+def placed(models: Models, residency: Residency, reporter: Reporter, working_bytes: int = 0, streamed: bool | None = None) -> Iterator[nn.Module]:
+    """The transformer of ``models``, ready to run: whole on the device, or its blocks brought one by one from host memory.
+
+    Blocks that were streamed are used up; the next user reads the file anew.
+
+    Args:
+        streamed: None streams where the device has no room for the whole.
+    """
+    transformer = models.component("transformer")
+    if not (needs_streaming(transformer, residency, working_bytes) if streamed is None else streamed):
+        with residency.use(transformer, working_bytes):
+            yield transformer
+        return
+    reporter.message("The transformer does not fit the device whole, so its blocks wait in host memory and are copied ahead of use.")
+    blocks = list(transformer.transformer_blocks)
+    buffers = SLOTS * sum(p.nbytes for p in blocks[0].parameters())
+    residency.release(transformer)
+    try:
+        with streamed_layers(blocks, residency.device), WithoutBlocks(residency, buffers).use(transformer, working_bytes):
+            yield transformer
+    finally:
+        models.drop("transformer")
+        residency.release(transformer)
 
 
 @contextmanager

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from ..errors import LTX2Error
-from ..memory.sampling import sampling_runner
+from ..memory.sampling import placed, sampling_runner
 from ..models.handle import Models
 from ..protocols import Reporter, Residency, StopSignal
 from ..text.features import TextFeatures
@@ -56,7 +56,7 @@ def run_states(
     blocks = (min(settings.stg_block, len(transformer.transformer_blocks) - 1),)
     working = video.tokens.shape[0] * video.tokens.shape[1] * _BYTES_PER_TOKEN + adapter_bytes(models.adapters, models.dtype)
     with (
-        torch.no_grad(), residency.use(transformer, working), applied(transformer, models.adapters, device=device, dtype=models.dtype),
+        torch.no_grad(), placed(models, residency, reporter, working) as transformer, applied(transformer, models.adapters, device=device, dtype=models.dtype),
         sampling_runner(transformer) as run,
     ):  # fmt: skip
         denoiser = Denoiser(

@@ -1,19 +1,17 @@
-"""A text encoder whose layers wait in host memory and are copied to the device ahead of use: for cards that do not hold it."""
+"""Layers that wait in host memory and are copied to the device ahead of use: forward only, for cards that do not hold a model."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
 
-from ..memory.stores import RingStore
 from ..protocols import Residency
-from .encoder import TextEncoder
+from .stores import RingStore
 
-_SLOTS = 3  # layers on the device: one runs, two are on their way
-_WORK = 2 * 2**30  # all layers' states of 1024 tokens, twice
+SLOTS = 3  # layers on the device: one runs, two are on their way
 
 
 def _taken(layer: nn.Module) -> dict[str, Tensor]:
@@ -28,22 +26,22 @@ def _empty(layer: nn.Module) -> None:
         parameter.data = parameter.data.new_empty(0)
 
 
-def needs_streaming(encoder: TextEncoder, residency: Residency) -> bool:
-    """Whether a card has no room for the whole encoder and its work."""
-    if residency.device.type != "cuda":
+def needs_streaming(module: nn.Module, residency: Residency, working_bytes: int) -> bool:
+    """Whether a card has no room for the whole of ``module`` and its work."""
+    weights = list(module.parameters())
+    if residency.device.type != "cuda" or weights[0].is_cuda:
         return False
-    return residency.room().most < sum(p.nbytes for p in encoder.parameters()) + _WORK
+    return residency.room().most < sum(p.nbytes for p in weights) + working_bytes
 
 
 @contextmanager
-def streamed_layers(encoder: TextEncoder, device: torch.device) -> Iterator[None]:
-    """Inside, ``encoder`` runs with its layers' weights brought one by one; only the rest of it must be on ``device``.
+def streamed_layers(layers: Sequence[nn.Module], device: torch.device) -> Iterator[None]:
+    """Inside, ``layers``, alike and run in order, have their weights brought one by one as they are called.
 
-    It is used up: at all other times, and afterwards, its layers are empty.
+    They are used up: at all other times, and afterwards, they are empty.
     """
-    layers = list(encoder.model.layers)
     with torch.inference_mode(False), torch.no_grad():
-        store = RingStore((_taken(layer) for layer in layers), device, _SLOTS)
+        store = RingStore((_taken(layer) for layer in layers), device, SLOTS)
 
     def bring(index: int, layer: nn.Module) -> None:
         # After the last layer comes the first, of the next prompts.
