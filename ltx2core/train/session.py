@@ -114,7 +114,7 @@ class Session:
         model.eval()  # no dropout in what is compared between steps
         with self.ema.applied() if self.ema else nullcontext():
             found = validation_loss(self.engine.evaluate, self.data.held_out, train.validation_clips, self.objective, self.dtype, train.seed, self.step,
-                                    self.data.references, self.world)  # fmt: skip
+                                    self.data.references, self.world, train.conditioning)  # fmt: skip
         model.train(training)
         self.history.add(found)
         self.trackers.log(found.step, {"validation/video": found.video, "validation/audio": found.audio})

@@ -10,6 +10,7 @@ import torch
 from ..cache.dataset import DatasetCache, Sample
 from ..distributed.world import ALONE, World
 from .batch import assemble, fixed_draw
+from .conditioning import ConditioningSettings
 from .objective import Objective, masked_means, pointwise_loss
 from .reference import References
 from .step import StepLosses
@@ -38,11 +39,12 @@ def _mean(values: Sequence[float]) -> float | None:
 _Row = tuple[float | None, float | None, float | None, float | None]
 
 
-def _clip_losses(sample: Sample, slot: int, evaluate: Callable, objective: Objective, dtype: torch.dtype, seed: int, references: list | None) -> list[_Row]:
+def _clip_losses(sample: Sample, slot: int, evaluate: Callable, objective: Objective, dtype: torch.dtype, seed: int, references: list | None,
+                 conditioning: ConditioningSettings) -> list[_Row]:  # fmt: skip
     """(video, audio, a zero prediction's video, and its audio loss) at every sigma; None for a stream that is not trained."""
     rows = []
     for sigma in SIGMAS:
-        inputs = assemble([sample], [fixed_draw(sample, sigma, seed, slot, int(sigma * 1000))], dtype, references)
+        inputs = assemble([sample], [fixed_draw(sample, sigma, seed, slot, int(sigma * 1000))], dtype, references, conditioning)
         zero = [
             masked_means(pointwise_loss(torch.zeros_like(s.target), s.target, objective.loss, objective.huber_c), s.mask)[1].item()
             for s in (inputs.video, inputs.audio)
@@ -55,7 +57,7 @@ def _clip_losses(sample: Sample, slot: int, evaluate: Callable, objective: Objec
 
 def validation_loss(
     evaluate: Callable[..., StepLosses], cache: DatasetCache, clips: int, objective: Objective, dtype: torch.dtype, seed: int, step: int,
-    references: References | None = None, world: World = ALONE,
+    references: References | None = None, world: World = ALONE, conditioning: ConditioningSettings = ConditioningSettings(),
 ) -> ValidationLoss:
     """Loss on the first ``clips`` clips of ``cache``.
 
@@ -64,13 +66,14 @@ def validation_loss(
         dtype: of the model's inputs.
         references: reference videos, which all clips are given then.
         world: the processes that share the clips; each gets the same result.
+        conditioning: the run's, for its references' scale.
     """
     count, found = min(clips, len(cache)), {}
     for first in range(0, count, world.size):
         # Every process runs along when the clips don't divide evenly, since sharded weights need all of them.
         slot = min(first + world.rank, count - 1)
         given = None if references is None else [references.latents(cache.clips[slot])]
-        found[slot] = _clip_losses(cache[slot], slot, evaluate, objective, dtype, seed, given)
+        found[slot] = _clip_losses(cache[slot], slot, evaluate, objective, dtype, seed, given, conditioning)
     merged = {slot: losses for part in world.gather(found) for slot, losses in part.items()}
     rows = [row for slot in sorted(merged) for row in merged[slot]]
     columns = (_mean([v for v in column if v is not None]) for column in zip(*rows, strict=True)) if rows else [None] * 4

@@ -36,6 +36,7 @@ def kill_at_file_event(directory: str, number: int) -> None:
 
 
 def carry_out(job: dict, model: torch.nn.Module, cache: DatasetCache) -> None:
+    torch.set_num_threads(1)  # torch makes its pool anew behind a fork, which two threads must not do at once
     if job.get("file_event"):
         kill_at_file_event(job["directory"], job["file_event"])
     surroundings = {"residency": PlainResidency(torch.device("cpu")), "reporter": ConsoleReporter(quiet=True), "stop": StopFlag()}

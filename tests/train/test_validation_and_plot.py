@@ -4,9 +4,13 @@ import pytest
 import torch
 
 from ltx2core.models.forward import denoise
+from ltx2core.train.batch import prepare
+from ltx2core.train.conditioning import ConditioningSettings
 from ltx2core.train.history import History, StepRecord
 from ltx2core.train.loss_plot import COLOURS, SIZE, draw_losses, nice_ticks, smooth
 from ltx2core.train.objective import Objective
+from ltx2core.train.reference import References
+from ltx2core.train.settings import TrainSettings
 from ltx2core.train.step import EagerEngine
 from ltx2core.train.validate import SIGMAS, ValidationLoss, validation_loss
 
@@ -38,6 +42,23 @@ def test_without_sound_there_is_no_sound_loss(model, make_cache, tmp_path):
     engine = EagerEngine(model, Objective(), torch.device("cpu"), False)
     found = validation_loss(engine.evaluate, make_cache(tmp_path, ({"audio": False},)), 4, Objective(), torch.float32, 3, 0)
     assert found.audio is None and found.zero_audio is None and found.video > 0
+
+
+def test_references_are_placed_as_in_training(model, make_cache, tmp_path):
+    """A scale that the settings give in place of the one that the lengths say: of a reference that stops early, say."""
+    cache = make_cache(tmp_path / "clips", ({"frames": 5},))
+    references, seen = References(make_cache(tmp_path / "references", ({"frames": 3},))), []
+    engine = EagerEngine(model, Objective(), torch.device("cpu"), False)
+
+    def evaluate(inputs):
+        seen.append(inputs.video.coords)
+        return engine.evaluate(inputs)
+
+    for conditioning in (ConditioningSettings(), ConditioningSettings(reference_temporal=1)):
+        validation_loss(evaluate, cache, 1, Objective(), torch.float32, 3, 0, references, conditioning=conditioning)
+        trained = prepare([cache[0]], 0, TrainSettings(conditioning=conditioning), torch.float32, references=[references.latents(cache.clips[0])])
+        assert all(torch.equal(coords, trained.video.coords) for coords in seen[-len(SIGMAS) :])
+    assert not torch.equal(seen[0], seen[-1])
 
 
 @pytest.fixture
