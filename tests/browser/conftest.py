@@ -14,6 +14,7 @@ for folder in (HERE, HOST):
         sys.path.insert(0, str(folder))
 
 from browser_tools import NoBrowser, run_script, script_environment  # noqa: E402
+from given_files import write_given  # noqa: E402
 
 from ltx2core.tiny_upscaler import write_tiny_upscaler  # noqa: E402
 
@@ -38,6 +39,11 @@ def comfy(visit, comfy_root, tmp_path_factory):
     """A ComfyUI of these tests' own, since a browser leaves settings behind; asked for a browser first, which is quicker."""
     base = tmp_path_factory.mktemp("browsed")
     fill_base(base)
+    # Newer front-ends mark nodes whose picture, film, sound or model is not there; names are enough for that.
+    write_given(base / "input")
+    for place in ("loras/my_first_lora", "loras/my_style", "latent_upscale_models/ltx-2-spatial-upscaler-x2-1.0"):
+        (base / "models" / place).parent.mkdir(parents=True, exist_ok=True)
+        (base / "models" / f"{place}.safetensors").touch()
     # A graph whose chosen upscaler is missing opens with a dialog.
     (base / "models" / "latent_upscale_models").mkdir(parents=True)
     write_tiny_upscaler(base / "models" / "latent_upscale_models" / "ltx-2-spatial-upscaler-x2-1.0.safetensors")
