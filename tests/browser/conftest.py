@@ -41,9 +41,9 @@ def comfy(visit, comfy_root, tmp_path_factory):
     fill_base(base)
     # Newer front-ends mark nodes whose picture, film, sound or model is not there; names are enough for that.
     write_given(base / "input")
-    for place in ("loras/my_first_lora", "loras/my_style", "latent_upscale_models/ltx-2-spatial-upscaler-x2-1.0"):
-        (base / "models" / place).parent.mkdir(parents=True, exist_ok=True)
-        (base / "models" / f"{place}.safetensors").touch()
+    (base / "models" / "loras").mkdir(parents=True, exist_ok=True)
+    for name in ("my_first_lora", "my_style"):
+        (base / "models" / "loras" / f"{name}.safetensors").touch()
     # A graph whose chosen upscaler is missing opens with a dialog.
     (base / "models" / "latent_upscale_models").mkdir(parents=True)
     write_tiny_upscaler(base / "models" / "latent_upscale_models" / "ltx-2-spatial-upscaler-x2-1.0.safetensors")
