@@ -21,7 +21,7 @@ def test_interrupted_on_two_processes_it_goes_on(comfy):
             if kind == "ltx2.progress" and data["stage"] == "train" and data["done"] >= 3 and not reached:
                 reached = data["done"]
                 comfy.interrupt()
-    assert comfy.history(mine)["status"]["messages"][-1][0] == "execution_interrupted" and reached
+    assert comfy.wait(mine)["status"]["messages"][-1][0] == "execution_interrupted" and reached
     (state,) = Checkpointer(folder).paths()
     step = Checkpointer.step_of(state)
     assert reached <= step < 5000
