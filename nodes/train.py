@@ -102,7 +102,7 @@ class LTX2TrainLoRA(io.ComfyNode):
                 CacheWire.Input("references", optional=True, tooltip="Reference videos (IC-LoRA), cached from a folder whose files have the clips' names. The LoRA learns to make each clip from its reference."),
                 CacheWire.Input("regularisation", optional=True, tooltip="Clips that the LoRA shall leave as the base makes them, so that it does not forget. Their own pixels only set the scene."),
                 PreviewsWire.Input("previews", optional=True, tooltip="Films to make on the way, from Training Preview. They lie in the run's folder and change nothing in the training."),
-                io.Int.Input("gpus", default=1, min=1, max=64, optional=True, extra_dict=ADVANCED, tooltip="NVIDIA cards of this machine that share the run, in processes of their own. Each adds batch_size times accumulation clips to a step. 1 trains here, where previews, pause and save also work."),
+                io.Int.Input("gpus", default=1, min=1, max=64, optional=True, extra_dict=ADVANCED, tooltip="NVIDIA cards of this machine that share the run, in processes of their own. Each adds batch_size times accumulation clips to a step. 1 trains here, where pause and save also work."),
                 io.Combo.Input("distributed", options=list(KINDS), default="auto", optional=True, extra_dict=ADVANCED, tooltip="With gpus above 1. ddp: the whole base on every card, resident or streamed. fsdp2: its blocks shared out over the cards, which takes less memory on each. auto: ddp wherever the base fits a card, which is faster."),
             ],
             outputs=[

@@ -79,12 +79,10 @@ def train_run(checkpoint, cache, lora, settings, name: str, *, adapter=None, mem
 def _on_several(gpus: int, checkpoint, run: RunConfig, cache, host, jobs, common: dict) -> TrainResult:
     device = host.residency.device
     check_gpus(gpus, device)
-    if jobs:
-        raise LTX2Error("Previews are made by the card that trains here, and with gpus above 1 none does; take the previews off, or set gpus to 1.")
     # The processes read the base themselves, and the first card is one of theirs.
     host.residency.free_all()
     checkpoint.drop("transformer")
-    return train_on_several(gpus, checkpoint, run, cache, device="cpu" if device.type == "cpu" else None, **common)
+    return train_on_several(gpus, checkpoint, run, cache, device="cpu" if device.type == "cpu" else None, previews=jobs, **common)
 
 
 def _record(file: str, result: TrainResult) -> dict:

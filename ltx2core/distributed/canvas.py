@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from ..memory.engine import MemorySettings
 from ..models.handle import Models
 from ..protocols import Reporter, StopSignal
 from ..train.loop import TrainResult
+from ..train.preview_clips import PreviewJob
 from ..train.settings import RunConfig
 from .job import make_job, read_result
 from .launch import run_together
@@ -29,7 +31,7 @@ def check_gpus(gpus: int, device: torch.device) -> None:
 def train_on_several(
     processes: int, models: Models, run: RunConfig, cache: DatasetCache, *, directory: Path, name: str, reporter: Reporter, stop: StopSignal,
     memory: MemorySettings | None = None, validation: DatasetCache | None = None, adapter: Adapter | None = None,
-    references: DatasetCache | None = None, regularisation: DatasetCache | None = None, distributed: str = "auto", device: str | None = None,
+    references: DatasetCache | None = None, regularisation: DatasetCache | None = None, previews: Sequence[PreviewJob] = (), distributed: str = "auto", device: str | None = None,
 ) -> TrainResult:  # fmt: skip
     """``memory.training.train_lora`` in ``processes`` processes of their own, which load the base from its file.
 
@@ -42,7 +44,7 @@ def train_on_several(
     """
     job = make_job(
         models, run, cache, directory, name, memory=None if memory is None else asdict(memory), validation=validation, references=references,
-        regularisation=regularisation, adapter=adapter, distributed=distributed,
+        regularisation=regularisation, adapter=adapter, previews=previews, distributed=distributed,
     )  # fmt: skip
     job.result_path.unlink(missing_ok=True)
     arguments = ["train-cache", str(job.write()), *(["--device", device] if device else [])]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -21,15 +21,17 @@ from ..protocols import Reporter, Residency, StopSignal
 from ..strict import from_dict
 from ..train.history import History
 from ..train.loop import TrainResult
+from ..train.preview_clips import PreviewJob
 from ..train.settings import RunConfig
 from .kinds import check_kind
+from .preview_file import load_previews, save_previews
 from .world import World, agreed
 
 
 @dataclass(frozen=True)
 class TrainJob:
     """checkpoint: path. cache, validation, references, regularisation: manifests of cached datasets, "" for none. adapter:
-    a file to begin with. directory: of the run, where the result lies too. run: a RunConfig. memory: None for what fits.
+    a file to begin with. previews: a file of them. directory: of the run, where the result lies too. run: a RunConfig. memory: None for what fits.
     """
 
     checkpoint: str
@@ -43,6 +45,7 @@ class TrainJob:
     references: str = ""
     regularisation: str = ""
     adapter: str = ""
+    previews: str = ""
     distributed: str = "auto"
 
     def __post_init__(self) -> None:
@@ -80,7 +83,8 @@ def _dtype_name(dtype: torch.dtype) -> str:
 
 def make_job(
     models: Models, run: RunConfig, cache: DatasetCache, directory: Path, name: str, *, memory: Mapping | None = None, validation: DatasetCache | None = None,
-    references: DatasetCache | None = None, regularisation: DatasetCache | None = None, adapter: Adapter | None = None, distributed: str = "auto",
+    references: DatasetCache | None = None, regularisation: DatasetCache | None = None, adapter: Adapter | None = None, previews: Sequence[PreviewJob] = (),
+    distributed: str = "auto",
 ) -> TrainJob:  # fmt: skip
     """What ``memory.training.train_lora`` is called with, on disk."""
     directory = directory.resolve()
@@ -92,6 +96,7 @@ def make_job(
         checkpoint=str(Path(models.checkpoint.path).resolve()), cache=_manifest(cache), directory=str(directory), name=name, run=run.to_dict(),
         weight_dtype=_dtype_name(models.dtype), memory=memory, validation=_manifest(validation), references=_manifest(references),
         regularisation=_manifest(regularisation), adapter=start, distributed=distributed,
+        previews=str(save_previews(directory / "previews.safetensors", previews)) if previews else "",
     )  # fmt: skip
 
 
@@ -107,7 +112,8 @@ def carry_out(job: TrainJob, *, residency: Residency, reporter: Reporter, stop: 
         models, RunConfig.from_dict(job.run), DatasetCache.load(Path(job.cache)), directory=Path(job.directory), name=job.name,
         residency=residency, reporter=reporter, stop=stop, memory=None if job.memory is None else read_memory(job.memory),
         validation=cached(job.validation), references=cached(job.references), regularisation=cached(job.regularisation),
-        adapter=load_adapter(job.adapter, checkpoint.family.name) if job.adapter else None, world=world, distributed=job.distributed,
+        adapter=load_adapter(job.adapter, checkpoint.family.name) if job.adapter else None,
+        previews=load_previews(Path(job.previews)) if job.previews else (), world=world, distributed=job.distributed,
     )  # fmt: skip
     with agreed(world):
         if world.rank == 0:

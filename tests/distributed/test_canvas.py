@@ -15,11 +15,17 @@ from ltx2core.data.spec import DatasetSpec
 from ltx2core.distributed import launch
 from ltx2core.distributed.canvas import check_gpus, train_on_several
 from ltx2core.distributed.launch import EventTail, relay, run_together, torchrun_command
+from ltx2core.distributed.preview_file import load_previews, save_previews
 from ltx2core.errors import LTX2Error
+from ltx2core.media.audio import Waveform
+from ltx2core.media.probe import probe
 from ltx2core.models.handle import Models
 from ltx2core.protocols import Interrupted, MemoryPlanned, PreviewMade, Progress
+from ltx2core.sample.settings import SampleSettings
 from ltx2core.standalone import ConsoleReporter, PlainResidency, StopFlag
+from ltx2core.text.features import TextFeatures
 from ltx2core.text.source import open_text_encoder
+from ltx2core.train.preview_clips import PreviewJob
 from ltx2core.train.settings import LoRASettings, RunConfig, TrainSettings
 
 SIZE = {"width": 64, "height": 64, "frames": 9}
@@ -58,6 +64,25 @@ def parts(folder, tmp_path_factory):
 RUN = RunConfig(LoRASettings(rank=2), TrainSettings(steps=4, dtype="float32", learning_rate=1e-3, warmup=1, validate_every=0, validation_clips=2))
 
 
+def film(**values):
+    features = TextFeatures(torch.randn(1, 16, 64).bfloat16(), torch.randn(1, 16, 64).bfloat16())
+    return PreviewJob("film", features, settings=SampleSettings(**SIZE, steps=1, video_cfg=1.0, audio_cfg=1.0), **values)
+
+
+def test_previews_come_back_from_their_file(tmp_path):
+    sound = film(sound=Waveform(torch.rand(2, 90), 24000), negative=film().positive)
+    same = replace(film(image=torch.randint(0, 255, (1, 64, 64, 3), dtype=torch.uint8)), name="a.b", negative=sound.negative)
+    back = load_previews(save_previews(tmp_path / "previews.safetensors", [sound, same, film()]))
+    for old, new in zip([sound, same, film()], back, strict=True):
+        assert (new.name, new.settings) == (old.name, old.settings)
+    assert torch.equal(back[0].positive.audio, sound.positive.audio) and torch.equal(back[1].negative.video, sound.negative.video)
+    assert torch.equal(back[1].image, same.image) and torch.equal(back[0].sound.samples, sound.sound.samples) and back[0].sound.rate == 24000
+    assert (back[2].negative, back[2].image, back[2].sound) == (None, None, None)
+    (tmp_path / "broken").write_bytes(b"nothing")
+    with pytest.raises(LTX2Error, match="start the training again"):
+        load_previews(tmp_path / "broken")
+
+
 def test_stop_and_go_on(parts, tmp_path, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     models, cache = parts
@@ -69,8 +94,10 @@ def test_stop_and_go_on(parts, tmp_path, monkeypatch):
     saved = [p.name for p in (tmp_path / "run").glob("state-*.safetensors")]
     assert len(saved) == 1
     reached = int(saved[0].split("-")[1].split(".")[0])
-    again = Recorder()
-    done = train_on_several(2, models, replace(RUN, train=replace(RUN.train, steps=reached + 2)), cache, reporter=again, stop=StopFlag(), **options)
+    again, on = Recorder(), replace(RUN.train, steps=reached + 2, preview_every=10_000)
+    done = train_on_several(2, models, replace(RUN, train=on), cache, reporter=again, stop=StopFlag(), previews=[film()], **options)
+    (made,) = [e for e in again.events if isinstance(e, PreviewMade)]
+    assert made == PreviewMade("mine", reached + 2, f"previews/step-{reached + 2:06d}-film.mp4") and probe(tmp_path / "run" / made.file).frames == 9
     assert any(f"goes on at step {reached}" in e[1] for e in again.events if isinstance(e, tuple))
     trained = [e for e in again.events if isinstance(e, Progress) and e.stage == "train"]
     assert trained[-1].done == reached + 2 and trained[-1].metrics["loss"] > 0
