@@ -4,7 +4,7 @@ import { answer, browse, openCanvas } from "./lib.mjs";
 const { url, vue, type, advanced } = JSON.parse(process.argv[2]);
 
 await browse(async (browser) => {
-  const page = await openCanvas(browser, url, { settings: { "Comfy.VueNodes.Enabled": vue, "Comfy.Locale": "en" } });
+  const page = await openCanvas(browser, url, { settings: { "Comfy.VueNodes.Enabled": vue } });
   const look = () => page.evaluate(async (vue) => {
     const node = window.app.graph.nodes.find((n) => n.type.startsWith("LTX2"));
     const own = node.widgets.filter((w) => w.name !== "ltx2_advanced");

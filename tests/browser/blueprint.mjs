@@ -4,7 +4,7 @@ import { answer, browse, look, openCanvas, redNodes } from "./lib.mjs";
 const { url, blueprint, run, small, vue } = JSON.parse(process.argv[2]);
 
 await browse(async (browser) => {
-  const page = await openCanvas(browser, url, { settings: { "Comfy.VueNodes.Enabled": vue, "Comfy.NodeSearchBoxImpl": "default" } });
+  const page = await openCanvas(browser, url, { settings: { "Comfy.VueNodes.Enabled": vue } });
   await page.evaluate(() => window.app.graph.clear());
   await page.mouse.dblclick(800, 500);
   await page.waitForFunction(() => document.activeElement?.tagName === "INPUT", null, { timeout: 20000 });

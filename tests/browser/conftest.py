@@ -24,6 +24,15 @@ _spec.loader.exec_module(_host)
 comfy_root, fill_base = _host.comfy_root, _host.fill_base
 
 
+def pytest_generate_tests(metafunc):
+    """``each_renderer``: once in each of the host's two renderers. ``renderer``: in the older one, with --full in both."""
+    both = ["canvas", "html"]
+    if "each_renderer" in metafunc.fixturenames:
+        metafunc.parametrize("each_renderer", both, scope="module")
+    if "renderer" in metafunc.fixturenames:
+        metafunc.parametrize("renderer", both if metafunc.config.getoption("--full") else both[:1], scope="module")
+
+
 @pytest.fixture(scope="session")
 def visit():
     """``visit(script, **arguments)``: what a browser script reports."""

@@ -1,7 +1,9 @@
-// Validates on the canvas, reloads, and says what the node shows. Arguments: { url, workflow, widgets, vue }.
-import { answer, browse, look, openCanvas, openGraph, queue, readJSON, ready } from "./lib.mjs";
+// Validates on the canvas in one renderer, reloads in the other, and says what the node shows; then drops what was made.
+// Arguments: { url, workflow, widgets, vue, folder }; folder: of what Validate writes.
+import fs from "node:fs";
+import { answer, browse, drop, inHTML, look, openCanvas, openGraph, queue, readJSON, ready, settle } from "./lib.mjs";
 
-const { url, workflow, widgets, vue } = JSON.parse(process.argv[2]);
+const { url, workflow, widgets, vue, folder } = JSON.parse(process.argv[2]);
 const graph = readJSON(workflow);
 const found = {};
 
@@ -20,14 +22,20 @@ async function shown(page) {
 
 await browse(async (browser) => {
   const page = await openCanvas(browser, url, { settings: { "Comfy.VueNodes.Enabled": vue } });
+  found.html = [await inHTML(page)];
   await openGraph(page, graph, widgets);
   found.before = await page.evaluate(() => document.querySelector(".ltx2-grid").innerText);
   await queue(page);
   found.made = await shown(page);
+  await settle(page, url, { "Comfy.VueNodes.Enabled": !vue });
   await page.reload();
   await ready(page);
+  found.html.push(await inHTML(page));
   await openGraph(page, graph, widgets);
   found.reloaded = await shown(page);
+  const cell = fs.readdirSync(folder).find((name) => name.startsWith("music__my_first_lora__seed4__"));
+  found.dropped = [];
+  for (const name of [cell, "grid.mp4"]) found.dropped.push(await drop(page, `${folder}/${name}`));
   found.toasts = await page.locator(".p-toast-message").allInnerTexts();
   found.complaints = page.complaints;
   answer(found);

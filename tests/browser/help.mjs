@@ -4,7 +4,7 @@ import { answer, browse, look, openCanvas } from "./lib.mjs";
 const { url, type, locale, shot } = JSON.parse(process.argv[2]);
 
 await browse(async (browser) => {
-  const page = await openCanvas(browser, url, { settings: { "Comfy.Locale": locale, "Comfy.Canvas.SelectionToolbox": true } });
+  const page = await openCanvas(browser, url, { settings: { "Comfy.Locale": locale } });
   const shown = await page.evaluate((type) => {
     window.app.graph.clear();
     const node = window.LiteGraph.createNode(type);

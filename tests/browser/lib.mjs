@@ -1,6 +1,7 @@
 // What the browser scripts share. playwright-core is found through NODE_PATH; the browser through CHROMIUM.
 import { createRequire } from "node:module";
 import fs from "node:fs";
+import path from "node:path";
 
 const { chromium } = createRequire(import.meta.url)("playwright-core");
 const FLAGS = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync", "--autoplay-policy=no-user-gesture-required"];
@@ -17,6 +18,18 @@ export async function browse(work) {
   }
 }
 
+// The host keeps what a page sets, so every page says all of it: no visit depends on the one before.
+const SETTINGS = {
+  "Comfy.TutorialCompleted": true, "Comfy.Minimap.Visible": false, "Comfy.Graph.CanvasInfo": false, "Comfy.VueNodes.Enabled": false, "Comfy.ColorPalette": "dark",
+  "Comfy.Locale": "en", "Comfy.Canvas.SelectionToolbox": true, "Comfy.NodeSearchBoxImpl": "default",
+};
+
+/** What the host hands to pages that are opened from now on. */
+export async function settle(page, url, settings = {}) {
+  for (const name of Object.keys(settings)) if (!(name in SETTINGS)) throw new Error(`${name} needs a value for all other visits, in lib.mjs`);
+  await page.request.post(`${url}/settings`, { data: { ...SETTINGS, ...settings } });
+}
+
 /** A page with the canvas ready. settings: of the host, by name. What the page complains about is collected in page.complaints. */
 export async function openCanvas(browser, url, { settings = {}, viewport = { width: 1600, height: 1000 } } = {}) {
   const page = await browser.newPage({ viewport });
@@ -25,10 +38,7 @@ export async function openCanvas(browser, url, { settings = {}, viewport = { wid
   // Events of a run that came before the page had read the pack's scripts.
   const early = /^Unknown message type ltx2/;
   page.on("console", (m) => !early.test(m.text()) && m.type() === "error" && /ltx2/i.test(m.text() + m.location().url) && page.complaints.push(m.text()));
-  const wanted = { "Comfy.TutorialCompleted": true, "Comfy.Minimap.Visible": false, "Comfy.Graph.CanvasInfo": false, "Comfy.VueNodes.Enabled": false, "Comfy.ColorPalette": "dark", ...settings };
-  for (const [name, value] of Object.entries(wanted)) {
-    await page.request.post(`${url}/settings/${name}`, { data: JSON.stringify(value), headers: { "Content-Type": "application/json" } });
-  }
+  await settle(page, url, settings);
   await page.goto(url);
   await ready(page);
   return page;
@@ -40,8 +50,8 @@ export async function ready(page) {
   await page.waitForTimeout(1000);
 }
 
-/** Opens a saved graph; widgets: { class: { name: value } } to make it small. */
-export async function openGraph(page, graph, widgets = {}) {
+/** Opens a saved graph; widgets: { class: { name: value } } to make it small; pause: milliseconds for what the page does afterwards. */
+export async function openGraph(page, graph, widgets = {}, pause = 600) {
   await page.evaluate(async ([graph, widgets]) => {
     await window.app.loadGraphData(graph);
     for (const node of window.app.graph.nodes) {
@@ -53,7 +63,7 @@ export async function openGraph(page, graph, widgets = {}) {
       }
     }
   }, [graph, widgets]);
-  await page.waitForTimeout(600);
+  await page.waitForTimeout(pause);
 }
 
 /** Nodes that the host would draw red: of unknown types, or whose values it refuses. */
@@ -101,6 +111,25 @@ export async function press(page, button) {
   await button.click();
 }
 
+const TYPES = { mp4: "video/mp4", mov: "video/quicktime" };
+
+/** Drops a file on the empty canvas as a person would: [type, { widget: value }] of every node that is there afterwards. */
+export async function drop(page, file) {
+  await page.evaluate(() => window.app.graph.clear());
+  const transfer = await page.evaluateHandle(async ([name, type, data]) => {
+    const bytes = Uint8Array.from(atob(data), (c) => c.charCodeAt(0));
+    const transfer = new DataTransfer();
+    transfer.items.add(new File([bytes], name, { type }));
+    return transfer;
+  }, [path.basename(file), TYPES[file.split(".").pop()], fs.readFileSync(file).toString("base64")]);
+  await page.dispatchEvent("#graph-canvas", "drop", { dataTransfer: transfer, clientX: 500, clientY: 400 });
+  await page.waitForFunction(() => window.app.graph.nodes.length > 0, null, { timeout: 15000 }).catch(() => {});
+  await page.waitForTimeout(500);
+  return page.evaluate(() => window.app.graph.nodes.map((n) => [n.type, Object.fromEntries((n.widgets ?? []).map((w) => [w.name, w.value]))]));
+}
+
+/** Whether the page draws nodes as HTML. */
+export const inHTML = (page) => page.evaluate(() => Boolean(window.LiteGraph.vueNodesMode));
 export const queue = (page) => page.evaluate(() => window.app.queuePrompt(0));
 
 /** What the panel of the first Train LoRA shows, once `ready` (a function body of `p`, the panel) holds. */

@@ -1,18 +1,18 @@
-// Opens saved graphs in the real canvas and says what is wrong with each. Arguments: { url, folder, names, vue }.
+// Opens saved graphs in the real canvas and says what is wrong with each. Arguments: { url, files: { name: path }, vue }.
 import { answer, browse, openCanvas, openGraph, readJSON, redNodes } from "./lib.mjs";
 
-const { url, folder, names, vue } = JSON.parse(process.argv[2]);
+const { url, files, vue } = JSON.parse(process.argv[2]);
 
 await browse(async (browser) => {
   const page = await openCanvas(browser, url, { settings: { "Comfy.VueNodes.Enabled": vue } });
-  const found = {};
-  for (const name of names) {
-    page.complaints.length = 0;
-    await openGraph(page, readJSON(`${folder}/${name}.json`));
+  const graphs = {};
+  for (const [name, file] of Object.entries(files)) {
+    await openGraph(page, readJSON(file), {}, 250);
     const prompt = await page.evaluate(async () => (await window.app.graphToPrompt()).output);
     const dialogs = await page.locator(".p-dialog:visible").allInnerTexts();
     await page.keyboard.press("Escape");
-    found[name] = { red: await redNodes(page), prompt, dialogs, complaints: [...page.complaints], nodes: await page.evaluate(() => window.app.graph.nodes.length) };
+    graphs[name] = { red: await redNodes(page), prompt, dialogs };
   }
-  answer(found);
+  await page.waitForTimeout(1000);
+  answer({ graphs, complaints: page.complaints });
 });

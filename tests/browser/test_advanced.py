@@ -8,9 +8,9 @@ from comfy_host import PACK
 pytestmark = pytest.mark.host
 
 
-@pytest.fixture(scope="module", params=[False, True], ids=["canvas", "html"])
-def visited(request, comfy, visit):
-    return visit("advanced.mjs", url=comfy.url, vue=request.param, type="LTX2TrainSettings", advanced="keep_checkpoints")
+@pytest.fixture(scope="module")
+def visited(comfy, visit, each_renderer):
+    return visit("advanced.mjs", url=comfy.url, vue=each_renderer == "html", type="LTX2TrainSettings", advanced="keep_checkpoints")
 
 
 def schema():

@@ -11,15 +11,15 @@ pytestmark = pytest.mark.host
 (FILE,) = (PACK / "subgraphs").glob("*.json")
 
 
-@pytest.mark.parametrize("vue", [False, True], ids=["canvas", "html"])
-def test_a_blueprint_is_found_placed_and_trains(comfy, visit, vue):
-    run = f"blueprint_{'html' if vue else 'canvas'}"
-    seen = visit("blueprint.mjs", url=comfy.url, blueprint=FILE.stem, run=run, small=SMALL, vue=vue)
+def test_a_blueprint_is_found_placed_and_trains(comfy, visit, renderer):
+    run = f"blueprint_{renderer}"
+    seen = visit("blueprint.mjs", url=comfy.url, blueprint=FILE.stem, run=run, small=SMALL, vue=renderer == "html")
     assert (seen["red"], seen["complaints"]) == ([], [])
     assert seen["shown"]["outputs"] == ["adapter", "lora_name", "loss"] and {"checkpoint", "text_encoder", "cache", "memory"} <= set(seen["shown"]["inputs"])
     assert {"prompt", "preset", "steps", "every", "name"} <= set(seen["shown"]["widgets"])
     assert {"LTX2TrainLoRA", "LTX2TrainingPreview", "LTX2TrainPreset"} <= set(seen["kinds"]) and len(seen["inside"]) == 5
     assert load_adapter(comfy.base / "models" / "loras" / f"{run}.safetensors").layers
+
 
 def test_the_blueprint_is_served_and_holds_nothing_foreign(comfy):
     (found,) = [e for e in comfy.get("/global_subgraphs").values() if e["info"]["node_pack"].endswith("ltx2-studio")]

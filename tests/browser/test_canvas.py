@@ -5,7 +5,7 @@ import re
 
 import pytest
 import torch
-from comfy_host import PACK, QUICK, shipped
+from comfy_host import PACK, QUICK, training
 
 from ltx2core.media.write import write_video
 from ltx2core.runspec import RunFile
@@ -15,43 +15,56 @@ from ltx2core.strict import from_dict
 from workflows.graph import Graph
 
 pytestmark = pytest.mark.host
-RENDERERS = pytest.mark.parametrize("vue", [False, True], ids=["canvas", "html"])
 NAMES = sorted(p.stem for p in (PACK / "workflows").glob("*.json"))
 
 
-@RENDERERS
-def test_every_shipped_workflow_opens_whole(comfy, visit, vue):
-    seen = visit("open_workflows.mjs", url=comfy.url, folder=str(PACK / "workflows"), names=NAMES, vue=vue)
+@pytest.fixture(scope="module")
+def imported(comfy, tmp_path_factory):
+    """The canvas file of SimpleTuner's files with two datasets, sound alone among them, and settings of the VAE; its API twin lies beside it."""
+    video = {"id": "films", "type": "local", "dataset_type": "video", "instance_data_dir": "ltx2_clips", "probability": 3, "video": {"num_frames": 9, "min_frames": 9}}
+    sounds = {"id": "voices", "type": "local", "dataset_type": "audio", "instance_data_dir": "ltx2_clips", "caption_strategy": "filename", "train_batch_size": 2}
+    config = {"max_train_steps": 2, "vae_batch_size": 1, "vae_enable_tiling": True, "vae_enable_slicing": True, "ramtorch": True, "base_model_precision": "int8-quanto"}
+    run = from_dict(RunFile, import_config(config, [video, sounds], comfy.base / "input").run, "run")
+    folder = tmp_path_factory.mktemp("imported")
+    for path, content in canvas_files(run, Graph, folder / "imported.json")[0].items():
+        path.write_text(json.dumps(content), encoding="utf-8")
+    return folder / "imported.json"
+
+
+@pytest.fixture(scope="module")
+def opened(comfy, visit, imported, renderer):
+    """Every shipped graph and the imported one, opened one after another on one page."""
+    files = {name: PACK / "workflows" / f"{name}.json" for name in NAMES} | {"imported": imported}
+    seen = visit("open_workflows.mjs", url=comfy.url, files={name: str(path) for name, path in files.items()}, vue=renderer == "html")
+    assert seen["complaints"] == []
+    return seen["graphs"]
+
+
+def test_every_shipped_workflow_opens_whole(opened):
     for name in NAMES:
-        found = seen[name]
-        assert (found["red"], found["dialogs"], found["complaints"]) == ([], [], []), name
+        found = opened[name]
+        assert (found["red"], found["dialogs"]) == ([], []), name
         api = json.loads((PACK / "workflows" / "api" / f"{name}.json").read_text(encoding="utf-8"))
         # The page adds widgets of its own to the host's nodes (a player for sound).
         shown = {k: (n["class_type"], {i: v for i, v in n["inputs"].items() if i in api.get(k, n)["inputs"] or "LTX2" in n["class_type"]}) for k, n in found["prompt"].items()}
         assert shown == {k: (n["class_type"], n["inputs"]) for k, n in api.items()}, f"{name}: the canvas would queue another prompt than its API twin"
 
 
-def test_an_imported_workflow_opens_whole(comfy, visit, tmp_path):
-    """SimpleTuner's files with two datasets, sound alone among them, and settings of the VAE: every node is known and every value is taken."""
-    video = {"id": "films", "type": "local", "dataset_type": "video", "instance_data_dir": "ltx2_clips", "probability": 3, "video": {"num_frames": 9, "min_frames": 9}}
-    sounds = {"id": "voices", "type": "local", "dataset_type": "audio", "instance_data_dir": "ltx2_clips", "caption_strategy": "filename", "train_batch_size": 2}
-    config = {"max_train_steps": 2, "vae_batch_size": 1, "vae_enable_tiling": True, "vae_enable_slicing": True, "ramtorch": True, "base_model_precision": "int8-quanto"}
-    run = from_dict(RunFile, import_config(config, [video, sounds], comfy.base / "input").run, "run")
-    for path, content in canvas_files(run, Graph, tmp_path / "imported.json")[0].items():
-        path.write_text(json.dumps(content), encoding="utf-8")
-    found = visit("open_workflows.mjs", url=comfy.url, folder=str(tmp_path), names=["imported"], vue=False)["imported"]
+def test_an_imported_workflow_opens_whole(opened, imported):
+    """Every node is known and every value is taken."""
+    found = opened["imported"]
     assert (found["red"], found["dialogs"]) == ([], [])
-    api = json.loads((tmp_path / "imported.api.json").read_text(encoding="utf-8"))
+    api = json.loads(imported.with_suffix(".api.json").read_text(encoding="utf-8"))
     assert {"LTX2MixDatasets", "LTX2DatasetOptions"} <= {n["class_type"] for n in api.values()}
     for key, node in api.items():
         assert found["prompt"][key]["class_type"] == node["class_type"]
         assert found["prompt"][key]["inputs"].items() >= node["inputs"].items() if node["class_type"].startswith("LTX2") else True
 
 
-@pytest.fixture(scope="module", params=[False, True], ids=["canvas", "html"])
-def visited(request, comfy, visit):
-    """What a person saw who trained, paused, resumed from a second tab, saved, reloaded and stopped."""
-    run = f"browsed_{'html' if request.param else 'canvas'}"
+@pytest.fixture(scope="module")
+def visited(comfy, visit, renderer):
+    """What a person saw who trained, paused, resumed from a second tab, saved, reloaded and stopped: up to the pause in one renderer, in the other from then on."""
+    run = f"browsed_{renderer}"
     small = {kind: dict(values) for kind, values in QUICK.items() if kind in ("LTX2VideoDataset", "LTX2TrainSettings", "LTX2SampleT2V", "LTX2TrainingPreview")}
     small["LTX2TrainSettings"] |= {"steps": 100_000, "checkpoint_every": 0, "validate_every": 10}
     workflow = str(PACK / "workflows" / "first_lora.json")
@@ -59,7 +72,10 @@ def visited(request, comfy, visit):
     previews = comfy.base / "output" / "ltx2_runs" / run / "previews"
     previews.mkdir(parents=True)
     write_video(previews / "step-000002-hat.mp4", frames, 24.0)
-    return run, visit("train.mjs", url=comfy.url, workflow=workflow, widgets=small, run=run, vue=request.param)
+    html = renderer == "html"
+    seen = visit("train.mjs", url=comfy.url, workflow=workflow, widgets=small, run=run, vue=html)
+    assert seen["html"] == [html, not html, not html]
+    return run, seen
 
 
 def test_the_chart_moves_and_reads(visited):
@@ -102,9 +118,7 @@ def test_stopping_hands_on_the_adapter_and_the_next_queue_goes_on(comfy, visited
     assert (comfy.base / "models" / "loras" / f"{run}.safetensors").is_file()
     mark = json.loads((comfy.base / "output" / "ltx2_runs" / run / "ended.json").read_text(encoding="utf-8"))
     assert mark["target"] == 100_000 and mark["step"] >= seen["reloadedMoves"]["last"]
-    settings = QUICK["LTX2TrainSettings"] | {"steps": mark["step"] + 2, "checkpoint_every": 0}
-    prompt = shipped("first_lora", **{**QUICK, "LTX2TrainSettings": settings, "LTX2TrainLoRA": {"name": run}})
-    outputs = comfy.run(prompt)
+    outputs = comfy.run(training(run, steps=mark["step"] + 2, checkpoint_every=0)[0])
     (record,) = [o["ltx2_run"][0] for o in outputs.values() if "ltx2_run" in o]
     assert record["steps"] == mark["step"] + 2
 
@@ -119,5 +133,6 @@ def test_the_newest_preview_plays_in_a_loop(visited):
 def test_the_dataset_shows_its_clips_and_what_was_left_out(visited):
     _, seen = visited
     for strip in (seen["strip"], seen["stripAgain"]):
-        assert "4 clips, " in strip and ", 1 left out" in strip and "128x96@17 · 0.68 s" in strip and "unreadable.mp4" in strip
-    assert len(seen["thumbnails"]) == 4 and all(w == 128 and h == 96 for w, h in seen["thumbnails"])
+        text = strip["text"]
+        assert "4 clips, " in text and ", 1 left out" in text and "128x96@17 · 0.68 s" in text and "unreadable.mp4" in text
+        assert strip["pictures"] == [[128, 96]] * 4

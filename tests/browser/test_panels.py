@@ -20,10 +20,10 @@ def plan():
     return predict(size, load, MemorySettings("int8")).told(24 * GIB)
 
 
-@pytest.fixture(scope="module", params=[False, True], ids=["canvas", "html"])
-def seen(request, comfy, visit, plan):
+@pytest.fixture(scope="module")
+def seen(comfy, visit, plan, each_renderer):
     findings = [Finding(INFO, "clips", "Eight clips."), Finding(ERROR, "memory", "Too little.", "Lower the width."), Finding(WARNING, "captions", "One is short.")]
-    return visit("panels.mjs", url=comfy.url, plan=dataclasses.asdict(plan), findings=[f.to_dict() for f in findings], vue=request.param, palettes=PALETTES)
+    return visit("panels.mjs", url=comfy.url, plan=dataclasses.asdict(plan), findings=[f.to_dict() for f in findings], vue=each_renderer == "html", palettes=PALETTES)
 
 
 def test_the_bar_shows_the_plan(seen, plan):
