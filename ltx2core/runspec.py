@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from .data.spec import DatasetSpec
+from .data.spec import PATHS, DatasetSpec
 from .distributed.kinds import check_kind
 from .errors import LTX2Error
 from .hub import is_hub_name
@@ -146,13 +146,14 @@ def read_run(path: Path) -> RunFile:
     run = from_dict(RunFile, raw, "run")
 
     def beside(name: str) -> str:
-        return str(path.parent / Path(name).expanduser()) if name else ""
+        # What is no text is left as it is, for the check of its type.
+        return str(path.parent / Path(name).expanduser()) if name and isinstance(name, str) else name
 
-    def dataset(spec: Mapping | None) -> dict | None:
-        return None if spec is None else {**spec, **{k: beside(spec[k]) for k in ("folder", "sound_folder", "caption_folder") if spec.get(k)}}
+    def dataset(spec: Mapping | None) -> Mapping | None:
+        return spec if not isinstance(spec, Mapping) else {**spec, **{k: beside(spec[k]) for k in PATHS if spec.get(k)}}
 
-    def job(value: Mapping) -> dict:
-        return {**value, **{k: beside(value[k]) for k in ("image", "sound") if value.get(k)}}
+    def job(value: Mapping) -> Mapping:
+        return value if not isinstance(value, Mapping) else {**value, **{k: beside(value[k]) for k in ("image", "sound") if value.get(k)}}
 
     values = {**vars(run), "checkpoint": beside(run.checkpoint), "text_encoder": beside(run.text_encoder), "output": beside(run.output)}
     values |= {name: dataset(getattr(run, name)) for name in _FOLDERS}

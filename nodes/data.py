@@ -6,7 +6,7 @@ from comfy_api.latest import io
 
 from ..ltx2core.cache.build import build_cache
 from ..ltx2core.data.scan import scan
-from ..ltx2core.data.spec import BUCKET_STRATEGIES, CAPTION_STRATEGIES, CROPS, DATASET_TYPES, WINDOWS, DatasetSpec
+from ..ltx2core.data.spec import BUCKET_STRATEGIES, CAPTION_STRATEGIES, CROPS, DATASET_TYPES, MASK_TYPES, WINDOWS, DatasetSpec
 from ..ltx2core.models.vae_memory import Tiling, VaeMemory
 from .base import ADVANCED, CATEGORY, CacheWire, CheckpointWire, DatasetOptionsWire, DatasetWire, TextEncoderWire, running
 from .folders import folder_state
@@ -43,6 +43,8 @@ class LTX2VideoDataset(io.ComfyNode):
                 io.Combo.Input("dataset_type", options=list(DATASET_TYPES), default="auto", optional=True, extra_dict=ADVANCED, tooltip="Which files are taken: auto takes videos and pictures; audio takes sound files and the sound of films, for training a voice by sound alone, where only frames / frame_rate counts."),
                 DatasetOptionsWire.Input("options", optional=True, tooltip="From Dataset Options: filters, lengths of sounds, caption tables and shuffles, batches of its own."),
                 io.String.Input("caption_folder", default="", optional=True, extra_dict=ADVANCED, tooltip="Where textfile finds the captions, when they do not lie beside the clips: a full path, or a folder in ComfyUI's output folder, as Write Captions makes it."),
+                io.String.Input("mask_folder", default="", optional=True, extra_dict=ADVANCED, tooltip="A folder of pictures or films with the clips' names, which say by their brightness where a clip counts: white is trained, black is not. Leave empty to train clips whole."),
+                io.Combo.Input("mask_type", options=list(MASK_TYPES), default="weight", optional=True, extra_dict=ADVANCED, tooltip="weight takes the mean brightness of each latent cell (32 pixels, 8 frames); binary makes it 1 from one half on and 0 below."),
             ],
             outputs=[
                 DatasetWire.Output("dataset", tooltip="For Cache Dataset."),
@@ -51,12 +53,12 @@ class LTX2VideoDataset(io.ComfyNode):
         )  # fmt: skip
 
     @classmethod
-    def fingerprint_inputs(cls, folder: str = "", sound_folder: str = "", caption_folder: str = "", **kwargs):
+    def fingerprint_inputs(cls, folder: str = "", sound_folder: str = "", caption_folder: str = "", mask_folder: str = "", **kwargs):
         from .host.context import host
 
         paths = host().paths
         # A folder that comes by a wire is not known yet; the node before it says whether it changed.
-        folders = [paths.input_folder(f) for f in (folder, sound_folder) if f and f.strip()]
+        folders = [paths.input_folder(f) for f in (folder, sound_folder, mask_folder) if f and f.strip()]
         return [folder_state(f) for f in (*folders, *([paths.output_folder(caption_folder)] if caption_folder and caption_folder.strip() else []))]
 
     @classmethod
@@ -66,8 +68,9 @@ class LTX2VideoDataset(io.ComfyNode):
         with running() as host:
             if caption_folder.strip():
                 settings["caption_folder"] = str(host.paths.output_folder(caption_folder))
-            if sound := settings.get("sound_folder", "").strip():
-                settings["sound_folder"] = str(host.paths.input_folder(sound))
+            for name in ("sound_folder", "mask_folder"):
+                if given := settings.get(name, "").strip():
+                    settings[name] = str(host.paths.input_folder(given))
             spec = DatasetSpec.from_dict({"folder": str(host.paths.input_folder(folder)), **settings, **(options or {})})
             index = scan(spec, host.reporter, host.paths.cache_dir() / "scan.sqlite3")
             lines = [f"{len(index.clips)} clips, {sum(c.has_audio for c in index.clips)} with sound, {len(index.dropped)} left out", *index.messages]

@@ -21,6 +21,7 @@ from .dataset import CachedClip, DatasetCache
 from .digests import Ledger
 from .keys import latents_key
 from .latents import KeyOf, cache_latents
+from .masks import cache_masks
 from .store import Store
 from .text import cache_prompts
 
@@ -61,12 +62,12 @@ def _keyed(clips: tuple[Clip, ...], key_of: KeyOf) -> tuple[list[tuple[str, Clip
     return keyed, gone
 
 
-def _record(key: str, clip: Clip, text: Mapping[str, str], spec: DatasetSpec) -> CachedClip:
+def _record(key: str, clip: Clip, text: Mapping[str, str], spec: DatasetSpec, mask: str) -> CachedClip:
     return CachedClip(
         source=Path(clip.path).name, latents=key, text=text[clip.caption],
         width=clip.bucket.width, height=clip.bucket.height, frames=clip.bucket.frames,
         frame_rate=clip.frame_rate, has_audio=clip.has_audio, repeats=spec.repeats, has_video=clip.has_video,
-        path=Path(clip.path).absolute().as_posix(), dataset=spec.name, batch_size=spec.batch_size,
+        path=Path(clip.path).absolute().as_posix(), dataset=spec.name, batch_size=spec.batch_size, mask=mask,
     )  # fmt: skip
 
 
@@ -105,12 +106,14 @@ def build_cache(
         clips, gone = told(world, lambda: _keyed(index.clips, key_of))
         missing = told(world, lambda: {key: clip for key, clip in clips if not store.sound("latents", key)})
         done = cache_latents(missing, checkpoint, store, key_of=key_of, dtype=dtype, **services, world=world, vae=vae)
-    records = tuple(_record(key, clip, text, index.spec) for key, clip in clips if key not in done.failed)
+        kept = [(key, clip) for key, clip in clips if key not in done.failed]
+        masks, unmasked = cache_masks([clip for _, clip in kept], index.spec.mask_type, store, reporter=reporter, stop=stop, world=world)
+    records = tuple(_record(key, clip, text, index.spec, masks.get(i, "")) for i, (key, clip) in enumerate(kept))
     if not records:
         raise LTX2Error(f"None of the {len(index.clips)} clips in {index.spec.folder} could be read: {next(iter([*done.failed.values(), *gone.values()]))}")
     for reason in gone.values():
         reporter.message(reason, "warning")
-    messages = (*index.messages, *(f"{missing[key].path}: {reason}" for key, reason in done.failed.items()), *gone.values())
+    messages = (*index.messages, *(f"{missing[key].path}: {reason}" for key, reason in done.failed.items()), *gone.values(), *unmasked)
     reporter.message(f"{len(records)} clips are cached in {directory}: {done.made} encoded now, {len(records) - done.made} read.")
     cache = DatasetCache(directory, checkpoint.family.name, records, text[""], messages)
     with agreed(world):

@@ -15,8 +15,9 @@ from ..errors import LTX2Error
 from ..files import write_json
 from .store import Store
 
-MANIFEST_VERSION = 2  # 1 held every caption too, which the text entries hold
+MANIFEST_VERSION = 3  # 1 held every caption too, which the text entries hold; 2 knew no masks
 MANIFESTS = "manifests"
+MASKS = "masks"  # kind of entry
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +26,7 @@ class CachedClip:
 
     source: the file's name; path: where it lay, with forward slashes, and dataset: the name of its dataset, both "" in caches of before.
     repeats: further times that it comes in an epoch. batch_size: of the batches it comes in, 0 is the run's.
+    mask: its entry, "" for none.
     """
 
     source: str
@@ -40,6 +42,7 @@ class CachedClip:
     path: str = ""
     dataset: str = ""
     batch_size: int = 0
+    mask: str = ""
 
     @property
     def bucket(self) -> str:
@@ -52,7 +55,7 @@ class Sample:
     """One clip's tensors, bfloat16.
 
     video_latents [128, F', H', W'], of a sound trained alone zeros [128, F', 1, 1]; audio_latents [8, T, 16] or None for a clip without sound;
-    text_video and text_audio [1024, D], after the connectors.
+    text_video and text_audio [1024, D], after the connectors. mask: float32 [F', H', W'], how much each cell counts in the loss, 0..1; None for all alike.
     """
 
     key: str
@@ -62,6 +65,7 @@ class Sample:
     text_audio: Tensor
     frame_rate: float
     bucket: str
+    mask: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -109,12 +113,13 @@ class DatasetCache:
         clip = self.clips[index]
         tensors, _ = Store(self.root).read("latents", clip.latents)
         text_video, text_audio = self.text(clip.text)
-        return Sample(clip.latents, tensors["video"], tensors.get("audio"), text_video, text_audio, clip.frame_rate, clip.bucket)
+        mask = Store(self.root).read(MASKS, clip.mask)[0]["mask"] if clip.mask else None
+        return Sample(clip.latents, tensors["video"], tensors.get("audio"), text_video, text_audio, clip.frame_rate, clip.bucket, mask)
 
     @cached_property
     def digest(self) -> str:
         """Content hash of the set: equal for equal clips, captions and settings wherever the cache lies."""
-        facts = [self.family, self.empty_text, [[c.latents, c.text, c.repeats, *((c.batch_size,) if c.batch_size else ())] for c in self.clips]]
+        facts = [self.family, self.empty_text, [[c.latents, c.text, c.repeats, *((c.batch_size,) if c.batch_size else ()), *((c.mask,) if c.mask else ())] for c in self.clips]]
         return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
     def save(self) -> Path:

@@ -11,7 +11,7 @@ from pathlib import Path
 from ..errors import LTX2Error
 from ..protocols import Progress, Reporter
 from .claims import LOCKS
-from .dataset import MANIFESTS, DatasetCache
+from .dataset import MANIFESTS, MASKS, DatasetCache
 from .digests import LEDGER, Ledger
 from .store import DamagedEntry, Store
 
@@ -91,7 +91,8 @@ def _half_written(root: Path) -> list[Path]:
 def _named(manifest: Path) -> set[tuple[str, str]]:
     """(kind, key) of everything that a set reads."""
     cache = DatasetCache.load(manifest)
-    return {("latents", c.latents) for c in cache.clips} | {("text", c.text) for c in cache.clips} | {("text", cache.empty_text)}
+    masks = {(MASKS, c.mask) for c in cache.clips if c.mask}
+    return {("latents", c.latents) for c in cache.clips} | {("text", c.text) for c in cache.clips} | {("text", cache.empty_text)} | masks
 
 
 def _manifests(root: Path) -> list[Path]:

@@ -37,6 +37,7 @@ class Clip:
         sound: another file that gives the sound; empty is the clip's own.
         has_video: False where sound is trained alone; ``bucket`` then has one latent cell a frame.
         silence: the sound is made of zeros, because the file has none and ``allow_zero_audio`` is set.
+        mask: the picture or film whose brightness weighs the loss of each place; empty for none.
     """
 
     path: str
@@ -50,6 +51,7 @@ class Clip:
     sound: str = ""
     has_video: bool = True
     silence: bool = False
+    mask: str = ""
 
     @property
     def seconds(self) -> float:

@@ -14,8 +14,9 @@ from .buckets import Plan, plan
 from .captions import open_captions
 from .clip import Clip
 from .files import media_files
+from .masks import check_mask
 from .memory import Found, ScanMemory
-from .pairs import Pairs, listed, pair_sounds
+from .pairs import MASK, SOUND, Pairs, listed, pair
 from .seeds import drawer
 from .select import Source, clips_of
 from .spec import DatasetSpec
@@ -41,12 +42,15 @@ class DatasetIndex:
 
 @dataclass(frozen=True)
 class _Look:
-    """The files of a scan that have captions, and what was found in them."""
+    """The files of a scan that have captions, and what was found in them. masked: clips with a usable mask; unmasked: sentences on the others."""
 
     captions: dict[Path, tuple[str, ...]]
     dropped: list[Dropped]
     found: dict[Path, Found]
     pairs: Pairs
+    masks: Pairs
+    masked: set[Path]
+    unmasked: list[str]
 
 
 def _captioned(spec: DatasetSpec, files: list[Path]) -> tuple[dict[Path, tuple[str, ...]], list[Dropped]]:
@@ -65,14 +69,15 @@ def _captioned(spec: DatasetSpec, files: list[Path]) -> tuple[dict[Path, tuple[s
 def _look(spec: DatasetSpec, files: list[Path], memory: ScanMemory, reporter: Reporter | None) -> _Look:
     captions, dropped = _captioned(spec, files)
     videos = [p for p in captions if p.suffix.lower() not in IMAGE_SUFFIXES]
-    pairs = pair_sounds(spec, videos) if spec.sound_folder and spec.audio else Pairs({}, ())
-    paths = list(dict.fromkeys([*captions, *pairs.partners.values()]))
+    pairs = pair(spec, videos, SOUND) if spec.sound_folder and spec.audio else Pairs({}, ())
+    masks = pair(spec, list(captions), MASK) if spec.mask_folder else Pairs({}, ())
+    paths = list(dict.fromkeys([*captions, *pairs.partners.values(), *masks.partners.values()]))
 
     def progress(done: int) -> None:
         if reporter:
             reporter.progress(Progress("scan", done, len(paths), paths[done - 1].name))
 
-    return _Look(captions, dropped, dict(zip(paths, memory.probe_all(paths, progress), strict=True)), pairs)
+    return _Look(captions, dropped, dict(zip(paths, memory.probe_all(paths, progress), strict=True)), pairs, masks, set(), [])
 
 
 def _sound(spec: DatasetSpec, path: Path, info: MediaInfo, look: _Look) -> MediaInfo | None:
@@ -92,6 +97,23 @@ def _sound(spec: DatasetSpec, path: Path, info: MediaInfo, look: _Look) -> Media
     return found.info
 
 
+def _mask(path: Path, info: MediaInfo, look: _Look) -> MediaInfo | None:
+    """What the clip's loss is weighed by; one that cannot be used is named, and the clip is trained without it."""
+    partner = look.masks.partners.get(path)
+    if partner is None:
+        return None
+    found = look.found[partner]
+    try:
+        if found.info is None:
+            raise LTX2Error(found.reason.rstrip("."))
+        check_mask(found.info, info)
+    except LTX2Error as error:
+        look.unmasked.append(f"The mask {partner.name} cannot be used: {error}. {path.name} is trained without it.")
+        return None
+    look.masked.add(path)
+    return found.info
+
+
 def _select(spec: DatasetSpec, planned: Plan, look: _Look, memory: ScanMemory) -> tuple[list[Clip], list[Dropped]]:
     folder, clips, dropped = Path(spec.folder).expanduser(), [], []
     for path, captions in look.captions.items():
@@ -101,7 +123,7 @@ def _select(spec: DatasetSpec, planned: Plan, look: _Look, memory: ScanMemory) -
                 raise LTX2Error(found.reason)
             measure = partial(cut_points, path, spec.scene_threshold)
             cuts = partial(memory.numbers, path, f"cuts:{spec.scene_threshold:g}", measure)
-            source = Source(path, path.relative_to(folder).as_posix(), found.info, captions, _sound(spec, path, found.info, look), cuts)
+            source = Source(path, path.relative_to(folder).as_posix(), found.info, captions, _sound(spec, path, found.info, look), cuts, _mask(path, found.info, look))
             clips += clips_of(spec, planned, source)
         except LTX2Error as error:
             dropped.append(Dropped(str(path), str(error)))
@@ -116,7 +138,10 @@ def _thinned(spec: DatasetSpec, clips: list[Clip]) -> list[Clip]:
 
 
 def _messages(spec: DatasetSpec, planned: Plan, look: _Look, clips: list[Clip], total: int) -> list[str]:
-    messages = [*planned.messages, *look.pairs.messages]
+    messages = [*planned.messages, *look.pairs.messages, *look.masks.messages, *look.unmasked]
+    short = sorted({Path(c.path).name for c in clips if Path(c.path) in look.masked and not c.mask})
+    if short:
+        messages.append(f"{len(short)} clips have samples that end behind their mask's end and are trained without it: {listed(short)}.")
     silent = sorted({Path(c.path).name for c in clips if c.silence})
     if silent:
         messages.append(f"{len(silent)} clips without sound are trained as silence (allow_zero_audio): {listed(silent)}.")

@@ -11,6 +11,7 @@ from ..geometry import LTX2_COMPRESSION
 from ..media.probe import IMAGE_SUFFIXES, MediaInfo
 from .buckets import Plan, available_frames, frames_of, size_of, sound_frames
 from .clip import CENTRE, Clip, bucket
+from .masks import covers
 from .seeds import drawer
 from .spec import DatasetSpec
 from .windows import segments, window_starts
@@ -22,7 +23,7 @@ _COVERED = 0.5
 
 @dataclass(frozen=True)
 class Source:
-    """One file as it was found. name: inside the folder. sound: the file that the sound comes from, and what it holds."""
+    """One file as it was found. name: inside the folder. sound: the file that the sound comes from, and what it holds; mask likewise."""
 
     path: Path
     name: str
@@ -30,6 +31,7 @@ class Source:
     captions: tuple[str, ...]
     sound: MediaInfo | None = None
     cuts: Callable[[], tuple[float, ...]] = tuple
+    mask: MediaInfo | None = None
 
 
 def _centre(spec: DatasetSpec, source: Source, start: float) -> tuple[float, float]:
@@ -47,6 +49,11 @@ def _has_sound(spec: DatasetSpec, source: Source, start: float, seconds: float) 
         return False
     covered = min(start + seconds, found.audio_to) - max(start, found.audio_from)
     return covered >= _COVERED * seconds
+
+
+def _mask(spec: DatasetSpec, source: Source, start: float, frames: int) -> str:
+    """The mask's file; empty where there is none, or it ends before the window does."""
+    return str(source.mask.path) if source.mask is not None and covers(source.mask, start, frames, spec.frame_rate) else ""
 
 
 def _starts(
@@ -76,7 +83,8 @@ def _videos(spec: DatasetSpec, planned: Plan, source: Source) -> list[Clip]:
     width, height = size_of(spec, planned, info.width, info.height)
     if source.path.suffix.lower() in IMAGE_SUFFIXES:
         box, centre = bucket(width, height, 1), _centre(spec, source, 0.0)
-        return [Clip(str(source.path), c, box, 0.0, spec.frame_rate, False, 0.0, centre) for c in source.captions]
+        mask = _mask(spec, source, 0.0, 1)
+        return [Clip(str(source.path), c, box, 0.0, spec.frame_rate, False, 0.0, centre, mask=mask) for c in source.captions]
     parts = segments(info.duration, source.cuts()) if spec.split_scenes else ((0.0, info.duration),)
     clips = []
     for start, frames in _starts(spec, source, lambda available: frames_of(spec, planned, available), parts):
@@ -84,9 +92,9 @@ def _videos(spec: DatasetSpec, planned: Plan, source: Source) -> list[Clip]:
         sound = _has_sound(spec, source, start, frames / spec.frame_rate)
         silence = spec.audio and spec.allow_zero_audio and not sound
         other = str(source.sound.path) if sound and source.sound is not info else ""
-        centre = _centre(spec, source, start)
+        centre, mask = _centre(spec, source, start), _mask(spec, source, start, frames)
         clips += [
-            Clip(str(source.path), c, box, start, spec.frame_rate, sound or silence, info.duration, centre, other, silence=silence)
+            Clip(str(source.path), c, box, start, spec.frame_rate, sound or silence, info.duration, centre, other, silence=silence, mask=mask)
             for c in source.captions
         ]
     return clips

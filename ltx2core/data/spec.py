@@ -15,10 +15,13 @@ DATASET_TYPES = ("auto", "video", "image", "audio")
 WINDOWS = ("first", "last", "random", "all")
 CROPS = ("center", "corner", "random")
 CAPTION_LINES = ("whole", "each")
+MASK_TYPES = ("weight", "binary")
 
+# Options that are folders.
+PATHS = ("folder", "sound_folder", "caption_folder", "mask_folder")
 _CHOICES = {
     "caption_strategy": CAPTION_STRATEGIES, "bucket_strategy": BUCKET_STRATEGIES, "dataset_type": DATASET_TYPES,
-    "windows": WINDOWS, "crop": CROPS, "caption_lines": CAPTION_LINES,
+    "windows": WINDOWS, "crop": CROPS, "caption_lines": CAPTION_LINES, "mask_type": MASK_TYPES,
 }  # fmt: skip
 _AT_LEAST = {
     "frames": 1, "min_frames": 1, "repeats": 0, "windows_per_clip": 1, "max_frames": 0, "frame_interval": 0, "window_seconds": 0,
@@ -93,6 +96,9 @@ class DatasetSpec:
         batch_size: of this dataset's batches; 0 is the run's.
         max_samples: at most so many samples, drawn by the seed; 0 is all.
         disabled: leave this dataset out.
+        mask_folder: a picture or a film of the same stem there says by its brightness how much each place of a clip
+            counts in the loss: white all, black nothing.
+        mask_type: ``weight`` takes the mean brightness of each latent cell, ``binary`` 1 from one half on, else 0.
     """
 
     folder: str
@@ -138,6 +144,8 @@ class DatasetSpec:
     max_samples: int = 0
     disabled: bool = False
     caption_folder: str = ""
+    mask_folder: str = ""
+    mask_type: str = "weight"
 
     def __post_init__(self) -> None:
         for key, known in _CHOICES.items():
@@ -167,6 +175,8 @@ class DatasetSpec:
             raise LTX2Error("An audio dataset with audio off has nothing to train; switch audio on.")
         if self.sound_folder and self.dataset_type in ("audio", "image"):
             raise LTX2Error(f"sound_folder gives sound to videos; leave it empty for dataset_type {self.dataset_type}.")
+        if self.mask_folder and self.dataset_type == "audio":
+            raise LTX2Error("mask_folder weighs places of the picture; leave it empty for dataset_type audio.")
 
     @property
     def name(self) -> str:

@@ -69,6 +69,20 @@ def sizes(index: DatasetIndex, batch_size: int) -> Iterable[Finding]:
         yield Finding(WARNING, "sizes", text, "Lower batch_size, add clips of these proportions, or choose bucket_strategy fixed.")
 
 
+def masks(index: DatasetIndex) -> Iterable[Finding]:
+    """Clips whose loss is not weighed although masks were asked for, and why."""
+    spec = index.spec
+    if not spec.mask_folder:
+        return
+    without = sorted({Path(c.path).name for c in index.clips if not c.mask})
+    having = len({c.path for c in index.clips if c.mask})
+    yield Finding(INFO, "masks", f"{of(having, 'clip')} of {spec.name} {'has a mask' if having == 1 else 'have masks'}.")
+    if without:
+        reasons = [m for m in index.messages if m.startswith("The mask ")][:1]
+        text = f"{of(len(without), 'clip')} of {spec.name} {'is' if len(without) == 1 else 'are'} trained without a mask: {named(without)}."
+        yield Finding(WARNING, "masks", " ".join([text, *reasons]), f"Put masks with the clips' names, proportions and lengths into {spec.mask_folder}.", tuple(without))
+
+
 def rates(looked: Looked) -> Iterable[Finding]:
     """Clips whose own rate is not the training rate: frames are repeated or left out, which can look jerky."""
     spec = looked.index.spec

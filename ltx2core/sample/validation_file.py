@@ -13,7 +13,7 @@ from ..cache.store import Store
 from ..checkpoint.adapter import load_adapter
 from ..checkpoint.combined import open_checkpoint
 from ..data.scan import scan
-from ..data.spec import DatasetSpec
+from ..data.spec import PATHS, DatasetSpec
 from ..errors import LTX2Error
 from ..hub import find_file
 from ..media.audio import decode_audio
@@ -111,12 +111,13 @@ def read_validation(path: Path) -> ValidationFile:
     file = from_dict(ValidationFile, raw, "validation")
 
     def beside(name: str) -> str:
-        return str(path.parent / Path(name).expanduser()) if name else ""
+        # What is no text is left as it is, for the check of its type.
+        return str(path.parent / Path(name).expanduser()) if name and isinstance(name, str) else name
 
     values: dict[str, object] = {name: beside(getattr(file, name)) for name in ("checkpoint", "text_encoder", "output", "image", "sound", "reference")}
     if isinstance(file.prompts, str) and file.prompts not in ("", "built-in"):
         values["prompts"] = beside(file.prompts)
-    values["datasets"] = tuple({**d, **{k: beside(d[k]) for k in ("folder", "sound_folder") if d.get(k)}} for d in file.datasets)
+    values["datasets"] = tuple({**d, **{k: beside(d[k]) for k in PATHS if d.get(k)}} if isinstance(d, Mapping) else d for d in file.datasets)
     values["adapters"] = tuple(replace(a, file=beside(a.file) if _is_local(path.parent, a.file) else a.file) for a in file.adapters)
     values["keyframes"] = tuple(replace(k, image=beside(k.image)) for k in file.keyframes)
     file = replace(file, **values)

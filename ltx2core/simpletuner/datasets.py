@@ -20,12 +20,16 @@ from .report import Entry
 
 _TYPES = {"image": "image", "video": "video", "audio": "audio", "conditioning": "auto", "eval": "auto"}
 _WINDOWS = {"beginning": "first", "end": "last", "random": "random"}
+_MASKS = {"mask": "weight", "segmentation": "binary"}
 _SECONDS = 5  # of a video dataset without num_frames
 
 
 @dataclass(frozen=True)
 class Imported:
-    """spec: of this pack. role: train, validation, reference, regularisation, sound (of another dataset), or none."""
+    """spec: of this pack. role: train, validation, reference, regularisation, sound or mask (of another dataset), or none.
+
+    reference: the datasets that it is paired with; source: the dataset that it says to belong to. mask_type: of role mask.
+    """
 
     name: str
     role: str
@@ -35,6 +39,8 @@ class Imported:
     reference: tuple[str, ...] = ()
     offset: float = 0.0
     audio_only: bool = False
+    source: str = ""
+    mask_type: str = ""
 
 
 class _Block:
@@ -131,9 +137,9 @@ def _role(options: Options, kind: str, defaults: Defaults) -> str:
         return "validation"
     if kind == "conditioning":
         shape = options.text("conditioning_type", "reference_strict")
-        if shape not in ("reference_strict", "reference_loose"):
-            raise LTX2Error(f"{options.source}: conditioning_type {shape!r} is not in this pack; reference_strict and reference_loose are (IC-LoRA).")
-        return "reference"
+        if shape not in ("reference_strict", "reference_loose", *_MASKS):
+            raise LTX2Error(f"{options.source}: conditioning_type {shape!r} is not in this pack; reference_strict and reference_loose are (IC-LoRA), and mask and segmentation.")
+        return "mask" if shape in _MASKS else "reference"
     return "regularisation" if options.flag("is_regularisation_data") else "train"
 
 
@@ -220,8 +226,13 @@ def _finished(options: Options, spec: dict, kind: str, defaults: Defaults, neste
         options.mapped(key, "", "a dataset that is switched off is left out")
     options.idle("default", "it marks a store of text features")
     options.mapped("is_regularisation_data", "regularisation", "a dataset of its own in the run")
+    mask = _MASKS[options.text("conditioning_type")] if role == "mask" else ""
+    if mask:
+        note = "a cell counts from one half on, in SimpleTuner from its first bright pixel on" if mask == "binary" else "its brightness weighs the clips' loss, which is divided by the weights' sum"
+        options.mapped("conditioning_type", "dataset.mask_type", note, loss=mask == "binary")
+        options.mapped("source_dataset_id", "dataset.mask_folder", "found by file names")
     options.mapped("conditioning_type", "references", "the reference's tokens stand before the clip's (IC-LoRA)")
-    options.mapped("conditioning_data", "references", "the dataset whose files have the clips' names")
+    options.mapped("conditioning_data", "references", "the dataset whose files have the clips' names; of masks, its folder is dataset.mask_folder")
     options.mapped("source_dataset_id", "references", "found by file names")
     options.mapped("s2v_datasets", "dataset.sound_folder", "sound of the same file stem")
     offset = options.number("timestep_sampling_offset", 0.0)
@@ -231,7 +242,8 @@ def _finished(options: Options, spec: dict, kind: str, defaults: Defaults, neste
     name = options.text("id", Path(spec["folder"]).name)
     if role != "none":
         DatasetSpec.from_dict(spec)
-    return Imported(name, role, spec, (*entries, *nested), _names(options, "s2v_datasets"), _names(options, "conditioning_data"), offset, only)
+    return Imported(name, role, spec, (*entries, *nested), _names(options, "s2v_datasets"), _names(options, "conditioning_data"), offset, only,
+                    options.text("source_dataset_id"), mask)  # fmt: skip
 
 
 def with_sound(datasets: Sequence[Imported]) -> tuple[Imported, ...]:
@@ -252,3 +264,25 @@ def with_sound(datasets: Sequence[Imported]) -> tuple[Imported, ...]:
             dataset = replace(dataset, spec={**dataset.spec, "audio": True, "sound_folder": by_name[dataset.sound_from[0]].spec["folder"]})
         result.append(dataset)
     return tuple(replace(d, role="sound") if d.name in lent else d for d in result)
+
+
+def with_masks(datasets: Sequence[Imported]) -> tuple[Imported, ...]:
+    """Datasets that masks belong to get their folder: named by one of the two, or the only one that is trained.
+
+    Raises:
+        LTX2Error: a dataset has several masks, or masks belong to none.
+    """
+    masks, trained = [d for d in datasets if d.role == "mask"], [d.name for d in datasets if d.role == "train"]
+    result, used = [], set()
+    for dataset in datasets:
+        own = [m for m in masks if m.name in dataset.reference or m.source == dataset.name or (not m.source and trained == [dataset.name])]
+        if len(own) > 1:
+            raise LTX2Error(f"dataset {dataset.name} has masks of {' and '.join(m.name for m in own)}; keep one.")
+        for mask in own:
+            used.add(mask.name)
+            dataset = replace(dataset, spec={**dataset.spec, "mask_folder": mask.spec["folder"], "mask_type": mask.mask_type})
+        result.append(dataset)
+    for mask in masks:
+        if mask.name not in used:
+            raise LTX2Error(f"The masks of dataset {mask.name} belong to no dataset of the file; name it in the conditioning_data of its clips' dataset.")
+    return tuple(result)

@@ -117,9 +117,10 @@ IDLE_GROUPS = (
            "urepa_warmup_steps xm_block_size xm_candidate_count xm_selection_scope xm_training_target crepa_self_flow_mask_ratio "
            "controlnet_custom_config controlnet_model_name_or_path pretrained_grounding_model_name_or_path "
            "conditioning_multidataset_sampling input_perturbation_steps init_lora_ema init_lora_step assistant_lora_strength "
-           "assistant_lora_inference_strength disable_assistant_lora flow_timesteps_mode masked_loss_probability "
+           "assistant_lora_inference_strength disable_assistant_lora flow_timesteps_mode "
            "validation_guidance_skip_layers_start validation_guidance_skip_layers_stop validation_guidance_skip_scale prodigy_steps "
            "ltx2_validation_spatial_upsampler_model ltx2_validation_spatial_upsampler_filename"),
+    idle_group("a mask counts in every batch", "", masked_loss_probability=(1, 1.0)),
 )  # fmt: skip
 
 REASONS: Mapping[str, str] = MappingProxyType({name: group.reason for group in IDLE_GROUPS for name in (*group.harmless, *group.lossy)})

@@ -11,7 +11,7 @@ from ..data.scan import scan
 from ..data.spec import DatasetSpec
 from ..errors import LTX2Error
 from . import memory, methods, model, outside, training, validation
-from .datasets import Imported, read_dataset, with_sound
+from .datasets import Imported, read_dataset, with_masks, with_sound
 from .defaults import Defaults
 from .idle import NEUTRAL, REASONS
 from .model import Given
@@ -173,7 +173,7 @@ def import_config(raw: Mapping[str, object], backends: Sequence[Mapping[str, obj
     options = Options(_renamed(raw), source)
     seed = options.whole("seed", 42)
     defaults = _defaults(options, {"train": {"seed": seed}}, folder)
-    datasets = with_sound([read_dataset(b, i, defaults) for i, b in enumerate(backends)])
+    datasets = with_masks(with_sound([read_dataset(b, i, defaults) for i, b in enumerate(backends)]))
     run = _read_run(options, folder, given, lambda: count_samples(datasets))
     run["output"] = _beside(options.text("output_dir", "simpletuner-results"), folder)
     _place(run, datasets)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 
 from ..errors import LTX2Error
 from ..train.crepa import FEATURE_SOURCES
+from ..train.rollout_settings import ORDERS
 from .options import Options, as_data, as_flag, as_number, as_text, as_whole
 from .rows import put
 
@@ -28,7 +29,7 @@ _ROLLOUT: Mapping[str, tuple[str, Callable]] = {
     "scheduled_sampling_ramp_steps": ("ramp_steps", as_whole), "scheduled_sampling_start_step": ("start_step", as_whole),
     "scheduled_sampling_ramp_shape": ("ramp_shape", as_text), "scheduled_sampling_strategy": ("strategy", as_text),
 }  # fmt: skip
-_SAMPLERS = {"unipc": "dpm", "euler": "euler", "dpm": "dpm", "heun": "heun"}
+_ORDER = 2  # its own default
 _REFLEX = {f"scheduled_sampling_reflexflow_{name}": name for name in ("alpha", "beta1", "beta2")}
 # Shorthands of ltx2_intrinsic_conditioning; the last word is the condition's field.
 INTRINSIC = tuple(
@@ -91,9 +92,9 @@ def read_rollout(options: Options, run: dict) -> None:
         for field, value in (("probability_start", 0.0), ("probability_end", 0.5)):
             rollout.setdefault(field, value)
         sampler = options.text("scheduled_sampling_sampler", "unipc")
-        if sampler not in _SAMPLERS:
-            raise LTX2Error(f"{options.source}: scheduled_sampling_sampler {sampler!r} is not in this pack; choose one of {', '.join(_SAMPLERS)}.")
-        rollout |= {"sampler": _SAMPLERS[sampler]}
+        if sampler not in ORDERS:
+            raise LTX2Error(f"{options.source}: scheduled_sampling_sampler {sampler!r} is not in this pack; choose one of {', '.join(ORDERS)}.")
+        rollout |= {"sampler": sampler, "order": _order(options, sampler)}
         run["train"]["rollout"] = rollout
         _reflex(options, run, ramp or rollout["probability"] > 0)
     why = "scheduled_sampling_max_step_offset is 0, so nothing is rolled out"
@@ -102,11 +103,21 @@ def read_rollout(options: Options, run: dict) -> None:
             options.mapped(key, f"train.rollout.{field}", "in solver steps of 1/30 of the way, where SimpleTuner's are 1/999") if field == "max_step_offset" else None
             options.honoured(key, f"train.rollout.{field}")
         options.idle(key, why)
-    options.mapped("scheduled_sampling_sampler", "train.rollout.sampler", "the solver really takes these steps; unipc becomes dpm, of the same order") if on else None
+    options.honoured("scheduled_sampling_sampler", "train.rollout.sampler", "the solver really takes these steps") if on else None
     for key in ("scheduled_sampling_sampler", "scheduled_sampling_order"):
-        options.idle(key, "each sampler has its own order" if on else why)
+        options.idle(key, why)
     for key in ("scheduled_sampling_reflexflow", *_REFLEX):
         options.idle(key, why)
+
+
+def _order(options: Options, sampler: str) -> int:
+    """The order asked for where the sampler has it, else its highest."""
+    order, known = options.whole("scheduled_sampling_order", _ORDER), ORDERS[sampler]
+    if order in known:
+        options.honoured("scheduled_sampling_order", "train.rollout.order")
+        return order
+    options.mapped("scheduled_sampling_order", "train.rollout.order", f"{sampler} has {' and '.join(map(str, known))} here", loss=order > max(known) > 1)
+    return max(known)
 
 
 def _reflex(options: Options, run: dict, rolled: bool) -> None:

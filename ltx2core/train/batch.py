@@ -168,6 +168,11 @@ def _stack(what: str, tensors: Sequence[Tensor]) -> Tensor:
     return torch.stack(list(tensors))
 
 
+def _weights(samples: Sequence[Sample], tokens: int) -> Tensor:
+    """[B, N] by the samples' masks; 1 where a clip has none."""
+    return _stack("masks", [torch.ones(tokens) if s.mask is None else s.mask.float().flatten() for s in samples])
+
+
 def _kept(draws: Sequence[Draw], stream: str) -> Tensor:
     """[B] 0 for samples whose ``stream`` is given whole, else 1."""
     return torch.tensor([float(d.frozen != stream) for d in draws])
@@ -204,6 +209,8 @@ def assemble(
         x0, torch.stack([d.video_noise for d in draws]), torch.cat([d.video_sigma for d in draws]), _kept(draws, "video"), clean,
         video_coords(batch, frames, height, width, samples[0].frame_rate), _stack("text features", [s.text_video for s in samples]), dtype,
     )  # fmt: skip
+    if any(s.mask is not None for s in samples):
+        video = replace(video, mask=video.mask * _weights(samples, x0.shape[1]))
     audio = _stream(
         a0, torch.stack([d.audio_noise for d in draws]), torch.cat([d.audio_sigma for d in draws]), has_sound * _kept(draws, "audio"), None,
         audio_coords(batch, a0.shape[1]), _stack("text features", [s.text_audio for s in samples]), dtype,
@@ -237,7 +244,7 @@ def prepare(
             for slot, s in zip(slots, samples, strict=True)
         ]  # fmt: skip
     if settings.audio_only:
-        samples = [replace(s, video_latents=torch.zeros(without_video(s))) for s in samples]
+        samples = [replace(s, video_latents=torch.zeros(without_video(s)), mask=None) for s in samples]
     offsets = offsets or [0.0] * len(samples)
     draws = [draw(s, settings, step, slot, offset) for slot, s, offset in zip(slots, samples, offsets, strict=True)]
     inputs = assemble(samples, draws, dtype, references, settings.conditioning)
@@ -248,7 +255,7 @@ def prepare(
 
 def _routes(video: StreamInputs, settings: TrainSettings, step: int, slots: Sequence[int]) -> tuple[Tensor, ...]:
     tokens = video.mask.shape[1]
-    given = None if video.timesteps is None else video.mask == 0
+    given = None if video.timesteps is None else video.timesteps == 0
     return tuple(
         torch.stack([kept_tokens(route, tokens, None if given is None else given[i], settings.seed, step, slot, number) for i, slot in enumerate(slots)])
         for number, route in enumerate(settings.tread)

@@ -32,10 +32,10 @@ def exposure_weight(exact: Tensor, prediction: Tensor, mask: Tensor, alpha: floa
     """Weights [B, N, C] without gradient; 1 in a sample that was not rolled out.
 
     Args:
-        exact: velocity [B, N, C] at the exact state. mask: [B, N], over whose tokens the mean is taken.
+        exact: velocity [B, N, C] at the exact state. mask: [B, N], the weights by which the mean is taken.
     """
-    error = (exact.float() - prediction.detach().float()).abs() * mask[..., None]
-    mean = error.sum((1, 2)) / (mask.sum(1) * exact.shape[2]).clamp(min=1e-8)
+    error = (exact.float() - prediction.detach().float()).abs() * (mask > 0)[..., None]
+    mean = (error.mean(2) * mask).sum(1) / mask.sum(1).clamp(min=1e-8)
     return 1 + alpha * error / mean.clamp(min=1e-12)[:, None, None]
 
 

@@ -15,6 +15,7 @@ from torch import Tensor
 from .batch import StepInputs, StreamInputs
 from .randomness import generator
 from .rollout_settings import ORDERS, RolloutSettings
+from .unipc import UniPC
 
 # Velocities of picture and sound of one batch, float32 [B, N, C] each; without gradient.
 Predict = Callable[[StepInputs], tuple[Tensor, Tensor]]
@@ -55,6 +56,7 @@ class _Stream:
         ahead = (self.path[:, 0] - inputs.sigma)[:, None, None]
         self.x = inputs.tokens.float() + ahead * inputs.target * self.moves
         self.before: tuple[Tensor, Tensor] | None = None
+        self._solvers: list[UniPC] = []
 
     def at(self, x: Tensor, sigma: Tensor) -> StreamInputs:
         timesteps = None if self.inputs.timesteps is None else sigma[:, None] * self.moves[..., 0]
@@ -79,6 +81,15 @@ class _Stream:
         moved = torch.where(s > 0, e / s.clamp(min=1e-12), 1.0) * self.x + ((1 - e) - torch.where(s > 0, e * (1 - s) / s.clamp(min=1e-12), 1 - e)) * estimate
         return torch.where(((start != end)[:, None, None]) & (self.moves > 0), moved.float(), self.x)
 
+    def unipc(self, velocity: Tensor, start: Tensor, end: Tensor, order: int) -> Tensor:
+        """A step of every sample's own solver; those that wait have not begun."""
+        self._solvers = self._solvers or [UniPC(order) for _ in self.x]
+        new = self.x.clone()
+        for i, (solver, s, e) in enumerate(zip(self._solvers, start.tolist(), end.tolist(), strict=True)):
+            if s != e:
+                new[i] = solver.step(self.x[i], velocity[i], s, e).to(new.dtype)
+        return torch.where(self.moves > 0, new, self.x)
+
 
 def _half_log_snr(sigma: Tensor) -> Tensor:
     return torch.log((1 - sigma) / sigma)
@@ -98,8 +109,8 @@ def roll_out(inputs: StepInputs, offsets: Tensor, settings: RolloutSettings, pre
     for i in range(int(offsets.max())):
         starts, ends = [s.path[:, i] for s in streams], [s.path[:, i + 1] for s in streams]
         velocities = predict(StepInputs(*(s.at(s.x, start) for s, start in zip(streams, starts, strict=True))))
-        if settings.sampler == "dpm":
-            new = [s.dpm(v, a, b, order) for s, v, a, b in zip(streams, velocities, starts, ends, strict=True)]
+        if settings.sampler in ("dpm", "unipc"):
+            new = [getattr(s, settings.sampler)(v, a, b, order) for s, v, a, b in zip(streams, velocities, starts, ends, strict=True)]
         else:
             new = [s.moved(v, a, b) for s, v, a, b in zip(streams, velocities, starts, ends, strict=True)]
         if settings.sampler == "heun":

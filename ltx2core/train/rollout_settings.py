@@ -9,7 +9,7 @@ from ..errors import LTX2Error
 from .checks import check_choice, check_range, check_whole
 
 # Sampler -> orders that it has.
-ORDERS = {"euler": (1,), "heun": (2,), "dpm": (1, 2)}
+ORDERS = {"euler": (1,), "heun": (2,), "dpm": (1, 2), "unipc": (1, 2, 3)}
 STRATEGIES = ("uniform", "biased_early", "biased_late")
 RAMPS = ("linear", "cosine")
 
@@ -18,7 +18,8 @@ class RolloutSettings:
     """max_step_offset: most solver steps before a sample's sigma, 0 switches rollouts off. probability: of a rollout; with
     ramp_steps it goes from probability_start to probability_end over that many steps from start_step on. strategy: how
     the number of steps is drawn from 0..max: uniform, biased_early (small ones), biased_late. steps: solver steps from
-    noise to data. sampler and order: euler (1), heun (2), dpm (DPM-Solver++, 1 or 2; 0 is the sampler's highest).
+    noise to data. sampler and order: euler (1), heun (2), dpm (DPM-Solver++, 1 or 2), unipc (1 to 3);
+    0 is the sampler's highest.
     """
 
     max_step_offset: int = 0

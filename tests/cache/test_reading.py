@@ -49,3 +49,31 @@ def test_sound_alone(build, tmp_path):
     # 3 s of the 4 are 75 frames at 25 a second, cut to 73 = 8 * 9 + 1: ten latent frames, and round(73 / 25 * 25) of sound.
     assert sample.video_latents.shape == (128, 10, 1, 1) and not sample.video_latents.any()
     assert sample.audio_latents.shape == (8, 73, 16) and not cache.clips[0].has_video
+
+
+def test_masks_lie_beside_the_latents(build, clips, tmp_path, recorder):
+    """A mask's entry is its own: the clip is not encoded again when it changes, and looking after the cache knows it."""
+    from PIL import Image
+
+    from ltx2core.cache.upkeep import collect, verify
+
+    where = tmp_path / "masks"
+    where.mkdir()
+    first, *others = sorted(clips.glob("*.mp4"))
+    for path in (first, *others[1:]):
+        Image.linear_gradient("L").resize((128, 96)).save(where / f"{path.stem}.png")  # from black above to white below
+    plain, masked = build(clips), build(clips, mask_folder=str(where))
+    made = recorder.count("latents")
+    assert [c.latents for c in masked.clips] == [c.latents for c in plain.clips] and masked.digest != plain.digest
+    assert {c.source for c in masked.clips if not c.mask} == {others[0].name} and others[0].name in " ".join(masked.messages)
+    sample = next(masked[i] for i, c in enumerate(masked.clips) if c.source == first.name)
+    assert sample.mask.shape == sample.video_latents.shape[1:] and 0.2 < sample.mask[0, 0, 0] < 0.3 and 0.7 < sample.mask[0, 1, 0] < 0.8
+    assert all(plain[i].mask is None for i in range(len(plain)))
+    binary = build(clips, mask_folder=str(where), mask_type="binary")
+    assert next(binary[i] for i, c in enumerate(binary.clips) if c.source == first.name).mask.unique().tolist() == [0.0, 1.0]
+    Image.new("L", (128, 96)).save(where / f"{first.stem}.png")
+    black = build(clips, mask_folder=str(where))
+    changed = {c.source for a, c in zip(masked.clips, black.clips, strict=True) if a.mask != c.mask}
+    assert changed == {first.name} and recorder.count("latents") == made
+    assert any(f"picture of {first.name} is not trained" in text for _, text in recorder.messages)
+    assert not verify(tmp_path / "cache", recorder).lacking and not collect(tmp_path / "cache", 0).kinds.get("masks")

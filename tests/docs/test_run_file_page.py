@@ -84,6 +84,24 @@ def test_the_example_is_read_and_relative_paths_lie_beside_the_file(tmp_path):
         assert read_run(path).config.train.crepa.encoder == expected
 
 
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [({"dataset": {"folder": 5}}, "dataset.folder is 5"), ({"dataset": {"folder": "c", "mask_folder": ["m"]}}, "mask_folder"), ({"datasets": [3]}, "dataset is int"),
+     ({"dataset": {"folder": "c"}, "samples": [3]}, r"samples\[0\] is int"), ({"caches": {"train": 3}}, "caches.train is 3")],
+)  # fmt: skip
+def test_a_folder_that_is_no_text_is_refused_by_name(tmp_path, values, said):
+    (tmp_path / "run.json").write_text(json.dumps({"checkpoint": "a", "text_encoder": "b", **values}), encoding="utf-8")
+    with pytest.raises(LTX2Error, match=said):
+        read_run(tmp_path / "run.json")
+
+
+def test_folders_of_a_dataset_stand_beside_the_file(tmp_path):
+    dataset = {"folder": "c", "sound_folder": "s", "caption_folder": "t", "mask_folder": "m"}
+    (tmp_path / "run.json").write_text(json.dumps({"checkpoint": "a", "text_encoder": "b", "dataset": dataset}), encoding="utf-8")
+    [spec] = read_run(tmp_path / "run.json").specs
+    assert {name: getattr(spec, name) for name in dataset} == {name: str(tmp_path / value) for name, value in dataset.items()}
+
+
 def test_another_version_is_refused(tmp_path):
     (tmp_path / "run.json").write_text(json.dumps({"version": 2, "checkpoint": "a", "text_encoder": "b", "dataset": {"folder": "c"}}), encoding="utf-8")
     with pytest.raises(LTX2Error, match="has version 2 and this pack reads version 1"):

@@ -54,7 +54,7 @@ def test_captions_are_not_written_outside_of_the_hosts_folders(comfy, captioning
 
 
 def test_films_and_stills_train_together(comfy, tiny_names):
-    """The films' first frames as stills in batches of two, and the films alone, a vae setting on the way."""
+    """The films' first frames as stills in batches of two, two of them with masks, and the films alone, a vae setting on the way."""
     checkpoint, text_encoder = tiny_names
     from ltx2core.media.video import decode_video
 
@@ -65,11 +65,14 @@ def test_films_and_stills_train_together(comfy, tiny_names):
     for i in range(3):
         frame = decode_video(comfy.base / "input" / "ltx2_clips" / f"clip_00{i}.mp4", frame_rate=25, num_frames=1)[0]
         Image.fromarray(frame.numpy()).save(stills / f"{i}.png")
+        if i:
+            (comfy.base / "input" / "where").mkdir(exist_ok=True)
+            Image.linear_gradient("L").resize((frame.shape[1], frame.shape[0])).save(comfy.base / "input" / "where" / f"{i}.png")
     models = {"checkpoint": ["model", 0], "text_encoder": ["gemma", 0]}
     vae = {"vae": "manual", "vae_batch_size": 2, "vae_slicing": False, "vae_patch_conv": True, "vae_temporal_roll": False, "vae_tile": 0, "vae_tile_overlap": 64}
     graph = {
         "model": node("LTX2LoadCheckpoint", checkpoint=checkpoint, weight_dtype="auto", hub_file=""), "gemma": node("LTX2LoadTextEncoder", text_encoder=text_encoder),
-        "films": dataset(), "options": node("LTX2DatasetOptions", **OPTIONS), "stills": dataset("stills", "filename", options=["options", 0], dataset_type="image"),
+        "films": dataset(), "options": node("LTX2DatasetOptions", **OPTIONS), "stills": dataset("stills", "filename", options=["options", 0], dataset_type="image", mask_folder="where", mask_type="binary"),
         "cached": node("LTX2CacheDataset", dataset=["films", 0], cache_folder="mixed", **models),
         "cached_stills": node("LTX2CacheDataset", dataset=["stills", 0], cache_folder="mixed", **models, **vae),
         "mix": node("LTX2MixDatasets", cache_1=["cached", 0], cache_2=["cached_stills", 0], share_1=3.0, share_2=1.0), "report": node("PreviewAny", source=["mix", 1]),
@@ -81,6 +84,7 @@ def test_films_and_stills_train_together(comfy, tiny_names):
     assert len(load_adapter(comfy.base / "models" / "loras" / "mixed.safetensors").layers) > 0
     manifests = [json.loads(p.read_text(encoding="utf-8")) for p in (comfy.base / "output" / "mixed" / "manifests").glob("*.json")]
     assert sorted({clip["batch_size"] for m in manifests for clip in m["clips"]}) == [0, 2]
+    assert {clip["source"]: bool(clip["mask"]) for m in manifests for clip in m["clips"] if clip["source"].endswith(".png")} == {"0.png": False, "1.png": True, "2.png": True}
     graph["mix"]["inputs"]["share_2"] = 0.0
     with pytest.raises(HostError, match="share_2 is 0"):
         comfy.run(graph)

@@ -118,12 +118,28 @@ def test_sound_of_another_dataset():
         run_of({**VIDEO, "s2v_datasets": ["b"]}, SOUND)
 
 
+def test_masks_of_another_dataset():
+    """conditioning_type mask multiplies the loss, segmentation is 0 or 1; either dataset may name the other."""
+    mask = {**VIDEO, "id": "m", "dataset_type": "conditioning", "conditioning_type": "mask", "instance_data_dir": "masks"}
+    other = {**VIDEO, "id": "o", "instance_data_dir": "others"}
+    binary = {**mask, "id": "s", "conditioning_type": "segmentation", "instance_data_dir": "shapes", "source_dataset_id": "o"}
+    run = run_of({**VIDEO, "conditioning_data": "m"}, other, mask, binary)
+    assert [(s.id, s.mask_folder, s.mask_type) for s in run.specs] == [("v", "/data/masks", "weight"), ("o", "/data/shapes", "binary")] and run.references is None
+    assert [(s.mask_folder, s.mask_type) for s in run_of(VIDEO, mask).specs] == [("/data/masks", "weight")]
+    report = import_config({"max_train_steps": 10, "masked_loss_probability": 0.5}, [VIDEO, {**binary, "source_dataset_id": "v"}], HERE).report
+    assert {e.key for e in report.losses} == {"conditioning_type", "masked_loss_probability"}
+    with pytest.raises(LTX2Error, match="has masks of m and s; keep one"):
+        run_of({**VIDEO, "conditioning_data": ["m", "s"]}, other, mask, {**binary, "source_dataset_id": ""})
+    with pytest.raises(LTX2Error, match="masks of dataset m belong to no dataset"):
+        run_of(VIDEO, other, mask)
+
+
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
         ({"reapets": 3}, "did you mean 'repeats'"), ({"video": {"num_frame": 3}}, "did you mean 'num_frames'"), ({"audio": {"chanels": 1}}, "did you mean 'channels'"),
         ({"type": "aws"}, "folders of this machine"), ({"dataset_type": "movie"}, "dataset_type"), ({"instance_data_dir": ""}, "instance_data_dir"),
-        ({"caption_strategy": "huggingface"}, "caption_strategy"), ({"dataset_type": "conditioning", "conditioning_type": "mask"}, "conditioning_type"),
+        ({"caption_strategy": "huggingface"}, "caption_strategy"), ({"dataset_type": "conditioning", "conditioning_type": "controlnet"}, "conditioning_type"),
         ({"video": [1]}, "video must be an object"), ({"disabled": True}, "No dataset is left"), ({"resolution_type": "inch"}, "resolution_type"),
     ],
 )

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from ltx2core.cache.store import Store
 from ltx2core.errors import LTX2Error
 from ltx2core.models.latents import audio_coords, video_coords
 from ltx2core.train.batch import draw, prepare
@@ -101,6 +102,17 @@ def test_signature_tells_graphs_apart(make_sample):
 def test_clips_of_two_buckets_are_refused(make_sample):
     with pytest.raises(LTX2Error, match="video latents of 2 shapes"):
         prepare([make_sample(1), make_sample(2, width=3)], 0, SETTINGS, torch.float32)
+
+
+def test_a_run_s_batches_have_their_clips_masks(make_cache, tmp_path):
+    cache, mask = make_cache(tmp_path / "cache", ({}, {})), torch.linspace(0, 1, 12).view(3, 2, 2)
+    Store(cache.root).write("masks", "m" * 64, {"mask": mask}, {})
+    cache = replace(cache, clips=(replace(cache.clips[0], mask="m" * 64), cache.clips[1]))
+    order = BucketSampler(cache, 1, SETTINGS.seed)
+    with Feed(RunData(cache), BucketSampler(cache, 1, SETTINGS.seed), SETTINGS, torch.float32, 0, False) as feed:
+        for _ in range(4):
+            (index,), batch = order.next(), feed.next()
+            assert torch.equal(batch.inputs.video.mask[0], torch.ones(12) if index else mask.flatten())
 
 
 def test_a_run_s_batches_have_the_offset_of_their_clip_s_path(make_cache, tmp_path):

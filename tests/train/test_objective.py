@@ -1,5 +1,7 @@
 """Losses against formulas written out, masks, and gradients against finite differences."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -9,6 +11,7 @@ from ltx2core.train.objective import Objective, masked_means, pointwise_loss
 from ltx2core.train.settings import LoRASettings, TrainSettings
 from ltx2core.train.step import EagerEngine, training_step
 from ltx2core.train.targets import preset_modules
+from ltx2core.train.tread import TreadRoute
 
 SETTINGS = TrainSettings(dtype="float32")
 
@@ -56,6 +59,35 @@ def test_step_losses_from_the_definition(model, make_sample):
     sound_noise = (inputs.audio.tokens[0] - (1 - sigma) * sound) / sigma
     assert losses.audio.item() == pytest.approx((audio[0] - (sound_noise - sound)).pow(2).mean().item(), rel=1e-3)
     assert losses.total.item() == pytest.approx(losses.video.item() + 0.5 * losses.audio.item(), rel=1e-6)
+
+
+def test_a_mask_weighs_the_loss_of_its_cells(model, make_sample):
+    """sum(w * error) / sum(w) over a clip's cells, the mean over clips that have any weight, and the sound as it was."""
+    weights = torch.rand(3, 2, 2, generator=torch.Generator().manual_seed(4)).round(decimals=2)
+    weights[1, 0, 1] = 0
+    plain = [make_sample(1), make_sample(2), make_sample(3)]
+    masked = [replace(plain[0], mask=weights), plain[1], replace(plain[2], mask=torch.zeros(3, 2, 2))]
+    whole, inputs = (prepare(samples, 3, SETTINGS, torch.float32) for samples in (plain, masked))
+    assert torch.equal(inputs.video.tokens, whole.video.tokens)
+    losses, before = (training_step(model, i, Objective()) for i in (inputs, whole))
+    from ltx2core.models.forward import denoise
+
+    error = (denoise(model, inputs.video.modality(), inputs.audio.modality())[0] - inputs.video.target).pow(2).mean(2)
+    w = [weights[f, y, x].item() for f in range(3) for y in range(2) for x in range(2)]
+    first = sum(a * b for a, b in zip(w, error[0].tolist(), strict=True)) / sum(w)
+    second = sum(error[1].tolist()) / 12
+    assert losses.video_samples.tolist() == pytest.approx([first, second, 0.0], rel=1e-5) and losses.video.item() == pytest.approx((first + second) / 2, rel=1e-5)
+    assert abs(first - before.video_samples[0].item()) > 1e-3 and losses.audio.item() == before.audio.item()
+
+
+def test_a_mask_is_not_what_a_clip_is_given(make_sample):
+    """With a clean first frame the mask counts on the others; a route of TREAD prefers what is given, not what is masked out."""
+    weights = torch.ones(3, 2, 2)
+    weights[2] = 0
+    settings = TrainSettings(first_frame_probability=1.0, tread=(TreadRoute(0.5, 0, 1),))
+    inputs = [prepare([replace(make_sample(1), mask=m)], 3, settings, torch.float32) for m in (weights, None)]
+    assert inputs[0].video.mask[0].tolist() == [0.0] * 4 + [1.0] * 4 + [0.0] * 4 and inputs[1].video.mask[0].tolist() == [0.0] * 4 + [1.0] * 8
+    assert torch.equal(*(i.video.timesteps for i in inputs)) and torch.equal(*(i.routes[0] for i in inputs))
 
 
 def gradients(model, inputs, objective, modules, seed=0):

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from diffusers import UniPCMultistepScheduler
 
 from ltx2core.errors import LTX2Error
 from ltx2core.train.batch import prepare
@@ -13,9 +14,10 @@ from ltx2core.train.loop import train
 from ltx2core.train.objective import Objective
 from ltx2core.train.reflexflow import ReflexFlowSettings, anti_drift, exposure_weight
 from ltx2core.train.rollout import draw_offsets, paths, roll_out, with_reflexflow
-from ltx2core.train.rollout_settings import RolloutSettings
-from ltx2core.train.settings import LoRASettings, RunConfig, TrainSettings
+from ltx2core.train.rollout_settings import ORDERS, RolloutSettings
+from ltx2core.train.settings import LoRASettings, RunConfig, TimestepSettings, TrainSettings
 from ltx2core.train.step import EagerEngine, training_step
+from ltx2core.train.unipc import UniPC
 
 CPU = torch.device("cpu")
 
@@ -82,6 +84,46 @@ def test_states_are_those_of_the_solver(sampler, engine, make_sample):
         assert torch.equal(ours.target, plain.target) and torch.equal(ours.sigma, plain.sigma)
 
 
+def scheduler(path, order):
+    """diffusers' own, put on the sigmas of ``path``; its last steps are not of lower order, since the way goes on behind them."""
+    made = UniPCMultistepScheduler(solver_order=order, prediction_type="flow_prediction", use_flow_sigmas=True, lower_order_final=False)
+    made.set_timesteps(len(path) - 1)
+    made.sigmas, made.timesteps = torch.tensor(path, dtype=torch.float64), torch.tensor(path[:-1], dtype=torch.float64) * 1000
+    made.set_begin_index(0)
+    return made
+
+
+@pytest.mark.parametrize("order", [1, 2, 3])
+def test_unipc_is_that_of_diffusers(order, engine, make_sample):
+    """Both streams on their own sigmas, five steps, with the corrector; the second sample begins later and is as if alone."""
+    inputs = prepare([make_sample(1), make_sample(2)], 3, TrainSettings(timesteps=TimestepSettings("uniform")), torch.float32)
+    sigmas = torch.tensor([0.3, 0.2]), torch.tensor([0.4, 0.1])
+    clean, noise = known(inputs)
+    inputs = at(inputs, [(1 - s[:, None, None]) * c + s[:, None, None] * n for s, c, n in zip(sigmas, clean, noise, strict=True)], sigmas)
+    rolled = roll_out(inputs, torch.tensor([5, 2]), RolloutSettings(5, sampler="unipc", order=order, steps=20), engine.predict)
+    for sample, k in ((0, 5), (1, 2)):
+        alone = inputs.map(lambda t, i=sample: t[i : i + 1])
+        grids = [[s[sample].item() + (k - i) / 20 for i in range(k + 1)] for s in sigmas]
+        x = [((1 - g[0]) * c + g[0] * n)[sample : sample + 1].double() for g, c, n in zip(grids, clean, noise, strict=True)]
+        solvers = [scheduler(g, order) for g in grids]
+        for i in range(k):
+            v = engine.predict(at(alone, [y.float() for y in x], [torch.tensor([g[i]]) for g in grids]))
+            x = [s.step(w.double(), s.timesteps[i], y, return_dict=False)[0] for s, w, y in zip(solvers, v, x, strict=True)]
+        for ours, theirs, plain in zip((rolled.video, rolled.audio), x, (inputs.video, inputs.audio), strict=True):
+            assert torch.allclose(ours.tokens[sample].double(), theirs[0], atol=2e-5) and (ours.tokens[sample] - plain.tokens[sample]).abs().max() > 1e-2
+
+
+def test_unipc_from_pure_noise():
+    """There lambda is -inf: x0 + e * eps exactly by the predictor, and half of what the next x0 differs by from the corrector."""
+    noise, first, second = (torch.randn(1, 2, 3, generator=torch.Generator().manual_seed(i), dtype=torch.float64) for i in range(3))
+    solver = UniPC(2)
+    x = solver.step(noise, noise - first, 1.0, 0.8)
+    assert torch.allclose(x, 0.8 * noise + 0.2 * first)
+    after = solver.step(x, (x - second) / 0.8, 0.8, 0.6)
+    corrected = x + 0.2 * 0.5 * (second - first)
+    assert torch.allclose(after, 0.75 * corrected + 0.25 * second)
+
+
 def test_dpm_of_order_1_is_euler(engine, make_sample):
     inputs = prepare([make_sample(1)], 3, TrainSettings(), torch.float32)
     found = [roll_out(inputs, torch.tensor([3]), RolloutSettings(3, sampler=s, order=1), engine.predict).video.tokens for s in ("euler", "dpm")]
@@ -91,7 +133,7 @@ def test_dpm_of_order_1_is_euler(engine, make_sample):
 def test_a_perfect_model_stays_on_the_exact_states(make_sample):
     """Its velocity is the target at every sigma, so every solver ends where it should, whatever the offsets."""
     inputs = prepare([make_sample(1), make_sample(2), make_sample(3)], 0, TrainSettings(), torch.float32)
-    for sampler in ("euler", "heun", "dpm"):
+    for sampler in ORDERS:
         rolled = roll_out(inputs, torch.tensor([2, 0, 5]), RolloutSettings(5, sampler=sampler), lambda i: (i.video.target, i.audio.target))
         for a, b in ((rolled.video, inputs.video), (rolled.audio, inputs.audio)):
             assert torch.allclose(a.tokens, b.tokens, atol=1e-4)
@@ -145,6 +187,14 @@ def test_exposure_weight_by_numbers():
     assert torch.equal(exposure_weight(exact, exact, torch.ones(1, 2), 3.0), torch.ones(1, 2, 2))
 
 
+def test_exposure_weight_of_a_mask_between_0_and_1():
+    """The mean is weighed by the mask, and the weight itself is not: 1 + alpha |e| / (sum w |e| / sum w)."""
+    exact, prediction = torch.zeros(1, 3, 1), torch.tensor([[[1.0], [4.0], [7.0]]])
+    mean = (1.0 * 1 + 0.25 * 4) / 1.25
+    found = exposure_weight(exact, prediction, torch.tensor([[1.0, 0.25, 0.0]]), 2.0)
+    assert torch.allclose(found[0, :, 0], torch.tensor([1 + 2 / mean, 1 + 8 / mean, 1.0]))
+
+
 def test_exposure_weight_does_something_however_long_the_clip():
     generator = torch.Generator().manual_seed(0)
     for tokens in (10, 3000):
@@ -182,7 +232,7 @@ def test_a_run_with_both(model, make_cache, tmp_path, surroundings):
 
 
 @pytest.mark.parametrize("options, message", [
-    ({"sampler": "unipc"}, "sampler"), ({"sampler": "euler", "order": 2}, "order"), ({"max_step_offset": 30}, "max_step_offset"),
+    ({"sampler": "ddim"}, "sampler"), ({"sampler": "unipc", "order": 4}, "order"), ({"sampler": "euler", "order": 2}, "order"), ({"max_step_offset": 30}, "max_step_offset"),
     ({"strategy": "late"}, "strategy"), ({"probability": 2}, "probability"), ({"ramp_shape": "step"}, "ramp_shape"),
 ])  # fmt: skip
 def test_bad_values_are_named(options, message):
