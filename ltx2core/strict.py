@@ -80,3 +80,26 @@ def to_plain(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {k: to_plain(v) for k, v in value.items()}
     return [to_plain(v) for v in value] if isinstance(value, (tuple, list)) else value
+
+
+def with_defaults(kind: type, plain: Any) -> Any:
+    """``plain``, JSON values of a record of ``kind`` that may lack fields, with the defaults of those, in records inside it too."""
+    if not isinstance(plain, Mapping):
+        return plain
+    hints, result = get_type_hints(kind), dict(plain)
+    for f in fields(kind):
+        if f.name in plain:
+            result[f.name] = _inside(plain[f.name], hints[f.name])
+        elif f.default is not MISSING or f.default_factory is not MISSING:
+            result[f.name] = to_plain(f.default if f.default is not MISSING else f.default_factory())
+    return result
+
+
+def _inside(plain: Any, hint: Any) -> Any:
+    for option in _options(hint):
+        inner = get_args(option)[0] if get_origin(option) is tuple else None
+        if is_dataclass(option):
+            return with_defaults(option, plain)
+        if is_dataclass(inner) and isinstance(plain, list):
+            return [with_defaults(inner, value) for value in plain]
+    return plain

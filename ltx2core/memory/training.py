@@ -19,7 +19,7 @@ from ..errors import LTX2Error
 from ..geometry import audio_latent_length, video_tokens
 from ..models.audio_branch import load_audio_branch
 from ..models.build import skeleton
-from ..models.handle import Models
+from ..models.handle import DTYPES, Models
 from ..protocols import Reporter, Residency, StopSignal
 from ..train.controls import Controls, Paused, with_pauses
 from ..train.loop import TrainResult, train
@@ -146,7 +146,9 @@ def _train_planned(models: Models, run: RunConfig, cache: DatasetCache, memory: 
         reporter.memory(plan.told(free_device_bytes(residency.device)))
     if placed.sharded:
         # On a processor with the arithmetic of the plain step, as without sharding.
-        return _sharded(models, run, cache, residency, common, plan.settings if plan else memory or MemorySettings(fused=False))
+        sharded = plan.settings if plan else memory or MemorySettings(fused=False)
+        return _sharded(models, run, cache, residency, {**common, "precision": _precision(models, sharded)}, sharded)
+    common = {**common, "precision": _precision(models, plan.settings if plan and not run.train.audio_only else None)}
     if run.train.audio_only:
         return _sound_alone(models, run, cache, residency, reporter, memory, common)
     if plan is None:
@@ -167,6 +169,12 @@ def _train_planned(models: Models, run: RunConfig, cache: DatasetCache, memory: 
         engine = fast_engine(settings, file.bring)
         result = train(run, file.model, cache, residency=WithoutBlocks(residency, plan.weights), engine=engine, working_bytes=working, **common)
         return replace(result, memory=settings)
+
+
+def _precision(models: Models, settings: MemorySettings | None) -> str:
+    """What the base's weights are in training; as they were loaded where nothing quantises them."""
+    plain = next(name for name, dtype in DTYPES.items() if dtype == models.dtype)
+    return plain if settings is None or settings.precision == "bf16" else settings.precision
 
 
 def _sound_alone(models: Models, run: RunConfig, cache: DatasetCache, residency: Residency, reporter: Reporter, memory: MemorySettings | None,

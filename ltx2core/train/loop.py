@@ -76,6 +76,7 @@ class _Work:
     outside: Outside
     working_bytes: int
     world: World
+    precision: str
 
     @property
     def targets(self) -> Targets:
@@ -108,7 +109,7 @@ def _train(work: _Work, targets: Targets, state: TrainState | None, last: int) -
             crepa = None if work.data.teacher is None else CrepaPart(run.train, model, work.data, device)
             objective = replace(Objective.of(run.train), crepa=crepa.term if crepa else None)
             engine = work.engine(model, objective, device, run.train.gradient_checkpointing)
-            session = Session(run, lora, work.data, engine, crepa, device, work.checkpoints, work.facts, state, work.reporter, trackers, work.world)
+            session = Session(run, lora, work.data, engine, crepa, device, work.checkpoints, work.facts, state, work.reporter, trackers, work.world, work.precision)
             with rescued(session):
                 run_steps(session, _shared(work.outside, work.world), last)
 
@@ -128,6 +129,13 @@ def _ended(outside: Outside) -> bool:
     return True
 
 
+def _changed(before: str, now: str, step: int) -> str:
+    return (
+        f"The base's weights were {before} up to step {step} and are {now} from here on, so the losses may step a little; "
+        f"the run goes on with what it has learned. Choose {before} again if the two parts shall be alike."
+    )
+
+
 def _go(work: _Work, last: int) -> TrainResult:
     """From where the run begins to step ``last``, or to where a person ended it."""
     state = shared_start(work.checkpoints, work.world, lambda: starting_state(work.checkpoints, work.run.train.resume, work.facts, work.reporter))
@@ -135,6 +143,8 @@ def _go(work: _Work, last: int) -> TrainResult:
         targets, steps = work.targets, work.run.train.steps
         check_methods(work.run, work.model, work.data.training, targets)
         work.reporter.message(targets.message if state is None else f"The run goes on at step {state.step} of {steps}.")
+        if state is not None and work.precision and state.precision not in ("", work.precision):
+            work.reporter.message(_changed(state.precision, work.precision, state.step), "warning")
         if work.data.teacher is not None:
             make_features(work.data, work.vae, work.residency, work.reporter, work.outside.stop, work.world)
         _train(work, targets, state, last)
@@ -147,7 +157,7 @@ def train(
     base: str = "", name: str = "adapter", validation: DatasetCache | None = None, references: References | None = None,
     regularisation: DatasetCache | None = None, vae: nn.Module | None = None, adapter: Adapter | None = None,
     engine: EngineFactory = EagerEngine, working_bytes: int = 0, controls: Controls | None = None, preview: Preview | None = None,
-    until: int | None = None, world: World = ALONE,
+    until: int | None = None, world: World = ALONE, precision: str = "",
 ) -> TrainResult:  # fmt: skip
     """Train a LoRA on ``cache``; called again with the same ``directory`` it goes on, and a finished run is returned at once.
 
@@ -167,6 +177,7 @@ def train(
         preview: called every ``preview_every`` steps, at step 0 and at the end.
         until: end at this step, counted from the run's beginning, with the state saved; None for the run's own end.
         world: the processes that share the run; all call this with equal arguments, on a folder that all of them see.
+        precision: what the base's weights are, such as bf16 or int8. A run may go on with another, as on another card, and says so.
 
     Raises:
         Interrupted: ``stop`` was set; the state is saved. Its subclass Paused: see ``controls.with_pauses``.
@@ -178,6 +189,6 @@ def train(
     checkpoints = SharedCheckpointer(directory, Retention(run.train.keep_checkpoints, run.train.keep_every), world)
     run = with_global_batch(run, checkpoints, world)
     facts = Facts.of(run, cache.digest, base, start=tensors_digest(adapter.state()) if adapter else "", **data.facts())
-    work = _Work(run, model, data, checkpoints, facts, name, adapter, engine, vae, residency, reporter, Outside(stop, controls, preview), working_bytes, world)
+    work = _Work(run, model, data, checkpoints, facts, name, adapter, engine, vae, residency, reporter, Outside(stop, controls, preview), working_bytes, world, precision)
     with torch.inference_mode(False), torch.enable_grad():
         return _go(work, run.train.steps if until is None else min(until, run.train.steps))

@@ -44,10 +44,11 @@ READ_EVERY = 10
 
 
 class Session:
-    """``lora`` is inside the model, ``crepa`` inside the engine's objective; ``state`` is where to go on, None at the start."""
+    """``lora`` is inside the model, ``crepa`` inside the engine's objective; ``state`` is where to go on, None at the start. precision: see TrainState."""
 
     def __init__(self, run: RunConfig, lora: InjectedLoRA, data: RunData, engine: Engine, crepa: CrepaPart | None,
-                 device: torch.device, checkpoints: Checkpointer, facts: Facts, state: TrainState | None, reporter: Reporter, trackers: Trackers, world: World = ALONE):  # fmt: skip
+                 device: torch.device, checkpoints: Checkpointer, facts: Facts, state: TrainState | None, reporter: Reporter, trackers: Trackers, world: World = ALONE, precision: str = ""):  # fmt: skip
+        self.precision = precision
         self.run, self.lora, self.data, self.engine, self.device = run, lora, data, engine, device
         self.checkpoints, self.facts, self.reporter, self.trackers, self.world = checkpoints, facts, reporter, trackers, world
         self.optimizer = make_optimizer(lora.parameters.values(), run.train)
@@ -97,7 +98,7 @@ class Session:
         now = time.monotonic()
         self.seconds, self._started = self.seconds + now - self._started, now
         self.peak = max(self.peak, measure.peak_bytes(self.device))
-        return TrainState(self.step, tensors, self.sampler_state, self.facts.to_dict(), self.seconds, self.peak, self.origin)
+        return TrainState(self.step, tensors, self.sampler_state, self.facts.to_dict(), self.seconds, self.peak, self.origin, self.precision)
 
     def save(self) -> Path:
         return self.checkpoints.save(self._state())

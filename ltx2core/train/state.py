@@ -19,7 +19,7 @@ from torch import Tensor
 
 from ..errors import LTX2Error
 from ..files import atomic_path
-from ..strict import to_plain
+from ..strict import to_plain, with_defaults
 from .retention import Retention
 from .settings import RunConfig, TrainSettings
 
@@ -78,7 +78,8 @@ def _steps_are_free(settings: TrainSettings) -> bool:
 class TrainState:
     """step: optimizer steps done. tensors: "adapter.…" and "optimizer.…". sampler: its state. seconds: of training so far.
 
-    origin: the checkpoint elsewhere that the run was begun from, "" for none.
+    origin: the checkpoint elsewhere that the run was begun from, "" for none. precision: of the base's weights in the last
+    part of the run, "" where it is not known.
     """
 
     step: int
@@ -88,6 +89,7 @@ class TrainState:
     seconds: float = 0.0
     peak_bytes: int = 0
     origin: str = ""
+    precision: str = ""
 
     def begun_at(self, origin: str) -> TrainState:
         return replace(self, origin=origin)
@@ -117,7 +119,7 @@ class Checkpointer:
     def save(self, state: TrainState) -> Path:
         """Raises LTX2Error on a full disk; checkpoints that were there stay as they were."""
         tensors = {k: t.detach().to("cpu").contiguous() for k, t in state.tensors.items()}
-        meta = {"version": VERSION, "step": state.step, "sampler": state.sampler, "facts": state.facts, "seconds": state.seconds, "peak_bytes": state.peak_bytes, "origin": state.origin}
+        meta = {"version": VERSION, "step": state.step, "sampler": state.sampler, "facts": state.facts, "seconds": state.seconds, "peak_bytes": state.peak_bytes, "origin": state.origin, "precision": state.precision}
         with atomic_path(self.path(state.step)) as temporary:
             save_file(tensors, temporary, metadata={"ltx2_run": json.dumps(meta)})
         for step in self.retention.dropped(self.step_of(p) for p in self.paths()):
@@ -149,7 +151,7 @@ def load_state(path: Path) -> TrainState:
             tensors = {k: file.get_tensor(k).clone() for k in file.keys()}  # noqa: SIM118
         if meta["version"] != VERSION:
             raise LTX2Error(f"The checkpoint {path.name} was written by another version of this pack; start a new run in another folder.")
-        return TrainState(meta["step"], tensors, meta["sampler"], meta["facts"], meta["seconds"], meta["peak_bytes"], meta.get("origin", ""))
+        return TrainState(meta["step"], tensors, meta["sampler"], meta["facts"], meta["seconds"], meta["peak_bytes"], meta.get("origin", ""), meta.get("precision", ""))
     except (SafetensorError, OSError, ValueError, KeyError) as error:
         raise LTX2Error(f"The checkpoint {path} is damaged ({error}).") from error
 
@@ -163,11 +165,12 @@ def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
 def check_same_run(saved: Mapping[str, Any], facts: Facts, directory: Path) -> None:
     """Raises LTX2Error naming the first difference when ``directory`` belongs to another run.
 
-    A setting that the pack did not have when the run began counts as its default, so that a run outlives an update.
+    A setting that the pack did not have when the run began counts as its default, so that a run outlives an update; those of
+    methods inside the settings too.
     """
-    ours = _flat(json.loads(json.dumps(facts.to_dict())))
-    theirs = {**_flat(to_plain({"settings": RunConfig()})), **_flat(saved)}
-    theirs = {k: v for k, v in theirs.items() if k in ours or k in _flat(saved)}
+    ours, written = _flat(json.loads(json.dumps(facts.to_dict()))), _flat(saved)
+    theirs = _flat({**saved, "settings": with_defaults(RunConfig, saved["settings"])})
+    theirs = {k: v for k, v in theirs.items() if k in ours or k in written}
     for key in sorted(ours.keys() | theirs.keys()):
         if ours.get(key) != theirs.get(key):
             name = key.removeprefix("settings.")

@@ -113,6 +113,29 @@ def test_how_the_base_lay_is_part_of_the_result(models, cache, services, tmp_pat
     assert read_run(path).memory_settings == result.memory == settings
 
 
+def test_a_run_that_goes_on_with_another_base_says_so_once(models, cache, services, tmp_path, monkeypatch):
+    """Plain weights until step 1 (a large card's plan), int8 until 2 and 3: one sentence, at the change, and no step is lost."""
+
+    class Told(ConsoleReporter):
+        def message(self, text, level="info"):
+            if "base's weights" in text:
+                said.append((level, text))
+
+    def until(step, precision):
+        said.clear()
+        monkeypatch.setattr(training, "make_plan", lambda *a: Plan(MemorySettings(precision, compiled=False), 0, 0, 0, 0))
+        done = train_lora(models, RUN, cache, directory=tmp_path / "run", name="a", until=step, **{**services, "reporter": Told()})
+        assert [r.step for r in done.history.steps] == list(range(1, step + 1))
+        return list(said)
+
+    said: list[tuple[str, str]] = []
+    monkeypatch.setattr(training, "free_device_bytes", lambda device: 0)
+    assert until(1, "bf16") == []
+    [(level, text)] = until(2, "int8")
+    assert level == "warning" and "were float32 up to step 1 and are int8 from here on" in text
+    assert until(3, "int8") == []
+
+
 class PausedOnce(ConsoleReporter):
     """Asks for a pause at step 1, and to go on when the run says that it is paused."""
 

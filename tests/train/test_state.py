@@ -1,15 +1,24 @@
 """Checkpoints: whole or not at all, and never another run's."""
 
 import errno
+import json
+from dataclasses import MISSING, fields
+from pathlib import Path
 
 import pytest
 import torch
 
 from ltx2core.errors import LTX2Error
+from ltx2core.strict import to_plain
 from ltx2core.train import state as module
+from ltx2core.train.conditioning import Condition, ConditioningSettings
+from ltx2core.train.crepa import CrepaSettings
+from ltx2core.train.reflexflow import ReflexFlowSettings
 from ltx2core.train.retention import Retention
-from ltx2core.train.settings import LoRASettings, RunConfig, TrainSettings
-from ltx2core.train.state import Checkpointer, Facts, TrainState, load_state
+from ltx2core.train.rollout_settings import RolloutSettings
+from ltx2core.train.settings import LoRASettings, RunConfig, TimestepSettings, TrainSettings
+from ltx2core.train.state import Checkpointer, Facts, TrainState, check_same_run, load_state
+from ltx2core.train.tread import TreadRoute
 
 
 def make(step, seed=0):
@@ -67,6 +76,46 @@ def test_a_damaged_newest_is_passed_over_and_named(tmp_path, damage):
     newest.write_bytes(damage(newest.read_bytes()))
     found, messages = checkpoints.newest()
     assert found.step == 1 and len(messages) == 1 and newest.name in messages[0]
+
+
+EVERY = RunConfig(
+    LoRASettings(rank=4),
+    TrainSettings(
+        timesteps=TimestepSettings("uniform"), conditioning=ConditioningSettings((Condition("prefix", 0.5),)), tread=(TreadRoute(), TreadRoute(0.3, -2, -1)),
+        rollout=RolloutSettings(3), reflexflow=ReflexFlowSettings(0.5), crepa=CrepaSettings("dino"),
+    ),
+)  # fmt: skip
+
+
+def records(plain, kind=RunConfig):
+    """(name, the record's JSON, its class) of every record inside, those in lists too."""
+    inside = {"lora": LoRASettings, "train": TrainSettings, "timesteps": TimestepSettings, "conditioning": ConditioningSettings, "conditions": Condition,
+              "tread": TreadRoute, "rollout": RolloutSettings, "reflexflow": ReflexFlowSettings, "crepa": CrepaSettings}  # fmt: skip
+    for name in plain.keys() & inside.keys():
+        for record in plain[name] if isinstance(plain[name], list) else [plain[name]]:
+            yield name, record, inside[name]
+            yield from records(record, inside[name])
+
+
+def test_a_setting_that_came_later_counts_as_its_default_wherever_it_stands():
+    """Every field at its default is taken out of every record of a checkpoint's facts, one at a time: the run goes on; and with
+    another value than the default it does not."""
+    facts, tried = Facts.of(EVERY, "d", "b"), {}
+    for name, _, kind in records(json.loads(json.dumps(facts.settings))):
+        usual = {f.name: to_plain(f.default if f.default is not MISSING else f.default_factory()) for f in fields(kind) if (f.default, f.default_factory) != (MISSING, MISSING)}
+        for key in usual:
+            saved = json.loads(json.dumps(facts.to_dict()))
+            found = [record for place, record, _ in records(saved["settings"]) if place == name and key in record and record[key] == usual[key]]
+            for record in found:
+                del record[key]
+            check_same_run(saved, facts, Path("run"))
+            tried.setdefault(name, 0)
+            tried[name] += bool(found)
+    assert len(tried) == 9 and min(tried.values()) > 0 and sum(tried.values()) > 70
+    saved = json.loads(json.dumps(facts.to_dict()))
+    del saved["settings"]["train"]["reflexflow"]["alpha"]
+    with pytest.raises(LTX2Error, match="train.reflexflow.alpha was 1.0 there and is 0.5 now"):
+        check_same_run(saved, facts, Path("run"))
 
 
 def test_fingerprints_follow_what_changes_the_result():
