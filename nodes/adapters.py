@@ -20,6 +20,8 @@ from .host import names
 
 _SLOTS = 4
 _NONE = "(none)"
+# Names that libraries give to every LoRA: a file that is called so may be any repository's.
+_ANYBODYS = ("pytorch_lora_weights.safetensors", "adapter_model.safetensors", "model.safetensors", "lora.safetensors")
 
 
 @dataclass(frozen=True)
@@ -33,9 +35,17 @@ class WeightedAdapter:
         check_strength(self.adapter.name, self.strength)
 
 
-def _in_models(file: str) -> str | None:
-    """A name of the list of LoRAs that is ``file``, in whatever folder it lies."""
-    return next((name for name in names.loras() if name.replace("\\", "/").rpartition("/")[2].lower() == file.lower()), None)
+def _in_models(hub_name: str) -> str | None:
+    """A name of the list of LoRAs that is the file of ``repo_id:file``, in whatever folder it lies.
+
+    A file of a name that any repository may use must lie in a folder called as the repository is.
+    """
+    repo, _, file = hub_name.lower().rpartition(":")
+    for name in names.loras():
+        folder, _, own = name.replace("\\", "/").lower().rpartition("/")
+        if own == file and (file not in _ANYBODYS or repo.rpartition("/")[2] in folder.split("/")):
+            return name
+    return None
 
 
 def _find(host, adapter: str, hub_file: str, allow_download: bool, ready: str) -> Path:
@@ -45,7 +55,7 @@ def _find(host, adapter: str, hub_file: str, allow_download: bool, ready: str) -
         if adapter == _NONE:
             raise LTX2Error("No adapter is chosen; choose one of models/loras or of the ready list, or give hub_file.")
         return host.paths.lora(adapter)
-    mine = name if name in names.loras() else _in_models(name.rpartition(":")[2])
+    mine = name if name in names.loras() else _in_models(name)
     if mine is not None:
         return host.paths.lora(mine)
     return find_file(name, allow_download=allow_download, reporter=host.reporter, stop=host.stop)

@@ -119,6 +119,7 @@ class LTX2Validate(io.ComfyNode):
                 io.Boolean.Input("scores", default=False, tooltip="Measures loudness (LUFS) and motion of every clip, shown under it in the grid and written into cells.csv."),
                 io.String.Input("similarity_model", default="", extra_dict=ADVANCED, tooltip="Folder of a CLIP or DINOv2 model on this machine: with scores on, also the likeness of every clip to the dataset's original, or to the reference video."),
                 io.Combo.Input("sound_fit", options=list(SOUND_FITS), default="fit_sound", optional=True, extra_dict=ADVANCED, tooltip="For an audio that is not as long as the clips: fit_sound cuts it or adds silence, fit_video makes the clips as long as the sound, refuse stops with a message."),
+                CacheWire.Input("references", optional=True, tooltip="Reference videos of the cached dataset (IC-LoRA), cached from a folder whose files have the clips' names: shown to the columns with an IC-LoRA."),
             ],
             outputs=[
                 io.Video.Output("grid", tooltip="All clips in one labelled video."),
@@ -153,7 +154,7 @@ def _strengths(text: str) -> list[float]:
         raise LTX2Error(f"strengths is {text!r}; write numbers with commas between them, for example 0.5, 0.8, 1.") from error
 
 
-def _plan(settings, seeds: str, strengths: str, codec: str, reporter, *, prompts=None, cache=None, columns=(), dataset_mode=DATASET_MODES[0], clips: int = 4, reference=None, sound_fit: str = SOUND_FITS[0], **wires) -> Plan:
+def _plan(settings, seeds: str, strengths: str, codec: str, reporter, *, prompts=None, cache=None, columns=(), dataset_mode=DATASET_MODES[0], clips: int = 4, reference=None, sound_fit: str = SOUND_FITS[0], references=None, **wires) -> Plan:
     adapters = [w for i in range(1, _SLOTS + 1) if (w := wires.pop(f"adapter_{i}", None)) is not None]
     if prompts is None and cache is None:
         raise LTX2Error("Validate has neither prompts nor a dataset; wire Prompt Library, or Cache Dataset.")
@@ -162,7 +163,7 @@ def _plan(settings, seeds: str, strengths: str, codec: str, reporter, *, prompts
         reporter.message(text, "warning")
     rows = () if prompts is None else library_rows(prompts, settings, given_of(sound_fit=sound_fit, **wires), None if reference is None else Reference(from_images(reference)))
     if cache is not None:
-        rows += dataset_rows(cache, clips, dataset_mode, settings)
+        rows += dataset_rows(cache, clips, dataset_mode, settings, references=references)
     negative = dataset_negative(cache) if prompts is None else prompts.negative
     made = columns_of([(w.adapter, w.strength) for w in adapters], _strengths(strengths))
     return Plan(rows, (*made, *(columns or ())), parse_seeds(seeds), negative, codec)

@@ -12,11 +12,13 @@ from ..checkpoint.adapter import Adapter
 from ..checkpoint.combined import Checkpoint
 from ..errors import LTX2Error
 from . import build
+from .audio_branch import load_audio_branch
 
 DTYPES = {"bf16": torch.bfloat16, "float32": torch.float32}
 
 _LOADERS: dict[str, Callable[..., nn.Module]] = {
     "transformer": build.load_transformer,
+    "audio_branch": load_audio_branch,
     "video_vae": build.load_video_vae,
     "audio_vae": build.load_audio_vae,
     "vocoder": build.load_vocoder,

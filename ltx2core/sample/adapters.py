@@ -101,12 +101,12 @@ def applied(
     a DoRA reads the base weights at its first pass. Each adapter's change is that which it makes to the base alone.
 
     Args:
-        device, dtype: of the adapters' matrices; those of ``proj_in`` by default.
+        device, dtype: of the adapters' matrices; those of ``audio_proj_in`` by default.
 
     Raises:
         LTX2Error: a layer that the model does not have, or of another size; a strength that is no number.
     """
-    weight = transformer.proj_in.weight
+    weight = transformer.audio_proj_in.weight  # the part that sound alone goes through has it too
     dtype = dtype or (weight.dtype if weight.is_floating_point() else torch.bfloat16)
     grouped: dict[str, list[tuple[Layer, float]]] = {}
     for adapter, strength in adapters:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..files import atomic_path
 from .plan import ORIGINAL, Cell, Plan
-from .recipe import tensor_digest
+from .reference import Reference
 from .scores import PictureModel, measure, small_frames
 
 
@@ -28,7 +28,7 @@ class _Likenesses:
             return None
         if row.original is not None:
             return f"{self._model.name}|{row.original.key}"
-        return None if row.reference is None else f"{self._model.name}|{tensor_digest(row.reference.frames)}"
+        return f"{self._model.name}|{row.reference.key}" if isinstance(row.reference, Reference) else None
 
     def of(self, cell: Cell, path: Path) -> float:
         if cell.row not in self._seen:

@@ -56,6 +56,6 @@ def warnings(video: Guidance, distilled: bool) -> list[str]:
     """Sentences for scales of the picture that are known to give bad video."""
     if video.cfg > TOO_HIGH:
         return [f"A video guidance of {video.cfg:g} is above {TOO_HIGH:g}: expect burnt colours and noise."]
-    if video.cfg < TOO_LOW and not distilled:
-        return [f"A video guidance of {video.cfg:g} is below {TOO_LOW:g}: expect dark or noisy video, except with the distilled adapter."]
+    if video.cfg < TOO_LOW and not (distilled and video.cfg == 1):
+        return [f"A video guidance of {video.cfg:g} is below {TOO_LOW:g}: expect dark or noisy video, except at 1 with the distilled adapter."]
     return []

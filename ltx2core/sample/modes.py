@@ -15,6 +15,7 @@ from .given import Given, Picture, cover_frames, encode_beginning, encode_pictur
 from .guides import encode_guides, guided
 from .loop import Latents, to_latents
 from .noise import make_noise
+from .published import takes_reference
 from .run import run_states
 from .settings import SampleSettings
 
@@ -47,6 +48,8 @@ def make(models: Models, settings: SampleSettings, positive: TextFeatures, negat
         Interrupted: a person asked to stop.
     """
     reporter, residency = services["reporter"], services["residency"]
+    for name in takes_reference(models.adapters):
+        reporter.message(f"{name} is an IC-LoRA and no reference video is given, so it has nothing to follow; give one.", "warning")
     settings = fitted(given, _snapped(settings, reporter), reporter)
     noise, audio_noise = _noise(settings, residency.device)
     if given.video is not None:

@@ -7,20 +7,21 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
-from ..cache.dataset import DatasetCache
+from ..cache.dataset import CachedClip, DatasetCache
 from ..cache.store import Store
 from ..checkpoint.adapter import Adapter
-from ..checkpoint.adapter_info import reference_factors
 from ..checkpoint.adapter_tools import check_strength
 from ..errors import LTX2Error
+from ..geometry import latent_frames
 from ..media.write import CODECS, suffix
 from ..models.handle import Models
+from ..train.reference import References
 from .given import Given
 from .loop import Latents
 from .prompts import EncodedPrompt, EncodedPrompts
-from .published import preset_of, recognised
+from .published import preset_of, takes_reference
 from .recipe import AdapterUse, Recipe, adapter_uses, tensor_digest
-from .reference import Reference
+from .reference import CachedReference, Reference
 from .settings import SampleSettings
 
 T = TypeVar("T")
@@ -54,7 +55,7 @@ class Row:
     settings: SampleSettings
     given: Given = Given()
     original: Original | None = None
-    reference: Reference | None = None
+    reference: Reference | CachedReference | None = None
 
 
 @dataclass(frozen=True)
@@ -114,7 +115,7 @@ class Plan:
             "checkpoint_digest": models.checkpoint.fingerprint("transformer"), "codec": self.codec,
         }  # fmt: skip
         uses = {c.label: adapter_uses((*models.adapters, *c.adapters)) for c in self.all_columns}
-        referring = {c.label: takes_reference((*models.adapters, *c.adapters)) for c in self.all_columns}
+        referring = {c.label: bool(takes_reference((*models.adapters, *c.adapters))) for c in self.all_columns}
         # Rows of a library share one picture or video, whose digest takes a moment.
         facts = {i: given_facts(given) for i, given in {id(row.given): row.given for row in self.rows}.items()}
         references = {i: _reference_facts(r) for i, r in {id(row.reference): row.reference for row in self.rows}.items()}
@@ -130,14 +131,6 @@ class Plan:
                     shown = references[id(row.reference)] if referring[label] else {}
                     cells.append(Cell(i, label, seed, replace(recipe, adapters=use, settings=settings, given={**given, **shown})))
         return tuple(cells)
-
-
-def takes_reference(adapters: Sequence[tuple[Adapter, float]]) -> bool:
-    """Whether one of them is an IC-LoRA, by its metadata or as a published one."""
-    return any(
-        strength != 0 and (reference_factors(adapter.metadata) is not None or bool((known := recognised(adapter.name)) and known.reference))
-        for adapter, strength in adapters
-    )
 
 
 def _with_presets(settings: SampleSettings, uses: Sequence[AdapterUse]) -> SampleSettings:
@@ -169,8 +162,8 @@ def given_facts(given: Given) -> dict[str, object]:
     return facts
 
 
-def _reference_facts(reference: Reference | None) -> dict[str, object]:
-    return {} if reference is None else {"reference": [tensor_digest(reference.frames), reference.strength]}
+def _reference_facts(reference: Reference | CachedReference | None) -> dict[str, object]:
+    return {} if reference is None else {"reference": [reference.key, reference.strength]}
 
 
 def library_rows(
@@ -192,14 +185,17 @@ def columns_of(adapters: Sequence[tuple[Adapter, float]], strengths: Sequence[fl
     return tuple(columns.values())
 
 
-def dataset_rows(cache: DatasetCache, clips: int, mode: str, settings: SampleSettings, *, show_original: bool = True) -> tuple[Row, ...]:
+def dataset_rows(
+    cache: DatasetCache, clips: int, mode: str, settings: SampleSettings, *, show_original: bool = True, references: DatasetCache | None = None
+) -> tuple[Row, ...]:
     """A row for each of the first ``clips`` cached clips, at its own size and rate, with its caption.
 
     Args:
         mode: one of DATASET_MODES: which of the cached latents are given, the first frame, the sound, both or none.
+        references: reference videos of the clips (IC-LoRA), by the same names.
 
     Raises:
-        LTX2Error: an unknown mode, or no clip that can be used.
+        LTX2Error: an unknown mode, no clip that can be used, or a clip without a reference.
     """
     if mode not in DATASET_MODES:
         raise LTX2Error(f"The dataset mode {mode!r} is not known; choose one of {', '.join(DATASET_MODES)}.")
@@ -217,8 +213,16 @@ def dataset_rows(cache: DatasetCache, clips: int, mode: str, settings: SampleSet
         own = replace(settings, width=clip.width, height=clip.height, frames=clip.frames, frame_rate=clip.frame_rate)
         name = re.split(r"[\\/]", clip.source)[-1].rsplit(".", 1)[0]
         prompt = EncodedPrompt(name, cache.caption(i), clip.text, Store(cache.root))
-        rows.append(Row(name, prompt, own, given, Original(clip.latents, _reader(cache, i)) if show_original else None))
+        shown = None if references is None else cached_reference(References(references), clip)
+        rows.append(Row(name, prompt, own, given, Original(clip.latents, _reader(cache, i)) if show_original else None, shown))
     return tuple(rows)
+
+
+def cached_reference(references: References, clip: CachedClip) -> CachedReference:
+    """The one that belongs to ``clip``. Raises LTX2Error when there is none."""
+    found = references.clip(clip)
+    cells = latent_frames(found.frames), found.height // 32, found.width // 32
+    return CachedReference(found.latents, cells, lambda: references.latents(clip))
 
 
 def _reader(cache: DatasetCache, index: int) -> Callable[[], Latents]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
+from ..checkpoint.adapter import Adapter
+from ..checkpoint.adapter_info import reference_factors
 from ..errors import LTX2Error
 from .settings import SampleSettings
 from .sigmas import DISTILLED
@@ -100,3 +102,11 @@ def preset_of(name: str) -> Preset:
     """What sampling should be set to with the adapter ``name``."""
     known = recognised(name)
     return known.preset if known else NO_PRESET
+
+
+def takes_reference(adapters: Sequence[tuple[Adapter, float]]) -> tuple[str, ...]:
+    """Names of those among them that act and are IC-LoRAs, by their metadata or as published ones."""
+    return tuple(
+        adapter.name for adapter, strength in adapters
+        if strength != 0 and (reference_factors(adapter.metadata) is not None or bool((known := recognised(adapter.name)) and known.reference))
+    )  # fmt: skip

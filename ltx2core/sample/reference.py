@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -12,7 +12,7 @@ from ..checkpoint.adapter import Adapter
 from ..checkpoint.adapter_info import reference_factors
 from ..errors import LTX2Error
 from ..geometry import LTX2_COMPRESSION as COMPRESSION
-from ..geometry import latent_frames, snap_frames, snap_size
+from ..geometry import latent_frames, pixel_frames, snap_frames, snap_size
 from ..models.handle import Models
 from ..models.latents import pack_video
 from ..protocols import Reporter, Residency, StopSignal
@@ -23,6 +23,7 @@ from .given import Given, encode_pictures, fitted
 from .loop import Latents, to_latents
 from .modes import given_states
 from .noise import make_noise, noise_beside
+from .recipe import tensor_digest
 from .run import run_states
 from .settings import SampleSettings
 
@@ -43,6 +44,42 @@ class Reference:
     def __post_init__(self) -> None:
         if not 0 <= self.strength <= 1:
             raise LTX2Error(f"The strength of the reference is {self.strength}; choose a number from 0 to 1.")
+
+    @property
+    def key(self) -> str:
+        """Names the content."""
+        return tensor_digest(self.frames)
+
+    def check(self, settings: SampleSettings, scale: ReferenceScale) -> None:
+        """Raises LTX2Error when it does not suit a clip of ``settings``."""
+        reference_frames(self.frames, settings, scale)
+
+    def encoded(self, models: Models, settings: SampleSettings, scale: ReferenceScale, residency: Residency, reporter: Reporter) -> Tensor:
+        return encode_reference(models, self, settings, scale, residency, reporter)
+
+
+@dataclass(frozen=True)
+class CachedReference:
+    """A reference that was encoded with a dataset, at the size that the adapter was trained with.
+
+    key names its content; cells: latent frames, height and width; read gives its latents [128, f, h, w].
+    """
+
+    key: str
+    cells: tuple[int, int, int]
+    read: Callable[[], Tensor]
+    strength: float = 1.0
+
+    def check(self, settings: SampleSettings, scale: ReferenceScale) -> None:
+        """Raises LTX2Error when it does not suit a clip of ``settings``."""
+        wanted = reference_cells(settings, scale)
+        if self.cells != wanted:
+            size, need = (f"{pixel_frames(f)} frames of {w * 32}x{h * 32}" for f, h, w in (self.cells, wanted))
+            raise LTX2Error(f"A cached reference has {size} and the adapter wants {need} for its clip; cache the references at that size.")
+
+    def encoded(self, models: Models, settings: SampleSettings, scale: ReferenceScale, residency: Residency, reporter: Reporter) -> Tensor:
+        self.check(settings, scale)
+        return self.read()[None].float()
 
 
 def reference_scale(adapters: Sequence[tuple[Adapter, float]]) -> ReferenceScale:
@@ -135,7 +172,7 @@ def reference_cells(settings: SampleSettings, scale: ReferenceScale) -> tuple[in
 
 
 def reference_to_video(
-    models: Models, settings: SampleSettings, reference: Reference, positive: TextFeatures, negative: TextFeatures | None = None, given: Given = Given(),  # noqa: B008
+    models: Models, settings: SampleSettings, reference: Reference | CachedReference, positive: TextFeatures, negative: TextFeatures | None = None, given: Given = Given(),  # noqa: B008
     *, residency: Residency, reporter: Reporter, stop: StopSignal,
 ) -> Latents:  # fmt: skip
     """Video and sound that follow a reference, at the scale that the models' adapters say, with whatever else is given.
@@ -152,7 +189,7 @@ def reference_to_video(
     settings = _said(fit_settings(settings, scale), reporter)
     # A clip that follows its sound has another length, which must suit the reference too.
     settings = _said(fit_settings(fitted(given, settings, reporter), scale), reporter)
-    latents = encode_reference(models, reference, settings, scale, residency, reporter)
+    latents = reference.encoded(models, settings, scale, residency, reporter)
     noise, audio_noise = (n.to(residency.device) for n in make_noise(settings))
     video, audio = given_states(models, settings, given, noise, audio_noise, reporter, residency)
     video = with_reference(video, latents, reference_noise(settings, latents), settings.frame_rate, scale, reference.strength)

@@ -2,24 +2,40 @@
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor
+from collections.abc import Sequence
+from dataclasses import replace
 
+import torch
+from torch import Tensor, nn
+
+from ..checkpoint.adapter import Adapter
 from ..errors import LTX2Error
 from ..media.audio import Waveform, fit_length
+from ..memory.layers import needs_streaming
 from ..models.audio import OUTPUT_RATE, decode_audio_latents
+from ..models.audio_branch import of_sound
 from ..models.forward import Modality
 from ..models.handle import Models
 from ..models.latents import unpack_audio
 from ..protocols import Interrupted, Progress, Reporter, Residency, StopSignal
 from ..text.features import TextFeatures
 from ..train.audio_only import denoise_audio
-from .adapters import applied
+from .adapters import adapter_bytes, applied
 from .conditions import audio_state
 from .guidance import Guidance, combine
 from .noise import make_noise
 from .settings import SampleSettings
 from .sigmas import schedule
+
+
+def _transformer(models: Models, residency: Residency) -> nn.Module:
+    """The whole one where it is loaded and fits the device, else a sixth of it: what sound alone goes through."""
+    whole = models.loaded("transformer")
+    return models.component("audio_branch") if whole is None or needs_streaming(whole, residency, 0) else whole
+
+
+def _sound_part(adapters: Sequence[tuple[Adapter, float]]) -> list[tuple[Adapter, float]]:
+    return [(replace(adapter, layers={m: layer for m, layer in adapter.layers.items() if of_sound(m)}), strength) for adapter, strength in adapters]
 
 
 def text_to_sound(
@@ -40,12 +56,12 @@ def text_to_sound(
         raise LTX2Error("Sound alone takes CFG and rescaling only; set stg to 0 and modality to 1.")
     if guidance.needs_negative and negative is None:
         raise LTX2Error("Guidance other than 1 needs a negative prompt; wire one (it may be empty), or set the scale to 1.")
-    transformer, device = models.component("transformer"), residency.device
+    transformer, adapters, device = _transformer(models, residency), _sound_part(models.adapters), residency.device
     state = audio_state(make_noise(settings)[1].to(device))
     sigmas = schedule(settings.schedule, settings.steps, settings.tokens).to(device)
     texts = [None if f is None else f.audio.to(device, models.dtype) for f in (positive, negative if guidance.needs_negative else None)]
     tokens = state.tokens
-    with torch.no_grad(), residency.use(transformer), applied(transformer, models.adapters, device=device, dtype=models.dtype):
+    with torch.no_grad(), residency.use(transformer, adapter_bytes(adapters, models.dtype)), applied(transformer, adapters, device=device, dtype=models.dtype):
         for i in range(len(sigmas) - 1):
             if stop.requested():
                 raise Interrupted(f"Sampling stopped after {i} of {len(sigmas) - 1} steps.")

@@ -20,9 +20,10 @@ from .cell_scores import measure_cells
 from .decode import Clip, decode
 from .grid import GridRow, write_grids
 from .modes import make
-from .plan import ORIGINAL, Cell, Plan, takes_reference
+from .plan import ORIGINAL, Cell, Plan
+from .published import takes_reference
 from .recipe import RECIPE_TAG, read_recipe
-from .reference import reference_to_video
+from .reference import fit_settings, reference_scale, reference_to_video
 from .scores import PictureModel, in_words
 from .settings import SampleSettings
 
@@ -127,9 +128,13 @@ def validate(
 
 
 def _checked(models: Models, plan: Plan) -> Models:
-    """``models``; an adapter of another family is refused before anything is made."""
-    for column in plan.columns:
-        models.with_adapters(*column.adapters)
+    """``models``; an adapter of another family, and a reference that does not suit its clip, are refused before anything is made."""
+    for column in plan.all_columns:
+        adapters = models.with_adapters(*column.adapters).adapters
+        if takes_reference(adapters):
+            scale = reference_scale(adapters)
+            for row in (r for r in plan.rows if r.reference is not None):
+                row.reference.check(fit_settings(row.settings, scale)[0], scale)
     return models
 
 

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ..cache.build import build_cache
-from ..cache.dataset import DatasetCache
 from ..cache.store import Store
 from ..checkpoint.adapter import load_adapter
 from ..checkpoint.combined import open_checkpoint
@@ -57,6 +56,7 @@ class ValidationFile:
     prompts: ``built-in``, the path of a JSON file, or names and prompts. only: names to take. adapters: see
     :class:`AdapterEntry`. keyframes: pictures of every clip beside ``image``, its first frame. preset: of guidance. settings: those of :class:`SampleSettings`. validation_using_datasets: on
     cached clips of ``datasets``, of the one called eval_dataset_id where there are several; then prompts may be left out.
+    references: a dataset of reference videos (IC-LoRA) for these clips, by the same names.
     """
 
     checkpoint: str
@@ -85,6 +85,7 @@ class ValidationFile:
     scores: bool = False
     similarity_model: str = ""
     allow_download: bool = False
+    references: Mapping = field(default_factory=dict)
 
     @property
     def sample_settings(self) -> SampleSettings:
@@ -117,7 +118,8 @@ def read_validation(path: Path) -> ValidationFile:
     values: dict[str, object] = {name: beside(getattr(file, name)) for name in ("checkpoint", "text_encoder", "output", "image", "sound", "reference")}
     if isinstance(file.prompts, str) and file.prompts not in ("", "built-in"):
         values["prompts"] = beside(file.prompts)
-    values["datasets"] = tuple({**d, **{k: beside(d[k]) for k in PATHS if d.get(k)}} if isinstance(d, Mapping) else d for d in file.datasets)
+    placed = lambda d: {**d, **{k: beside(d[k]) for k in PATHS if d.get(k)}} if isinstance(d, Mapping) else d  # noqa: E731
+    values["datasets"], values["references"] = tuple(map(placed, file.datasets)), placed(file.references)
     values["adapters"] = tuple(replace(a, file=beside(a.file) if _is_local(path.parent, a.file) else a.file) for a in file.adapters)
     values["keyframes"] = tuple(replace(k, image=beside(k.image)) for k in file.keyframes)
     file = replace(file, **values)
@@ -185,15 +187,10 @@ def run_validation(file: ValidationFile, *, residency: Residency, reporter: Repo
         prompts = encode_library(_library(file), file.negative, models.checkpoint, source, Store(cache_dir), **services)
         rows, negative = library_rows(prompts, settings, _given(file), _reference(file, settings)), prompts.negative
     if file.validation_using_datasets:
-        cache = _dataset(file, models, source, cache_dir, services)
-        rows += dataset_rows(cache, file.clips, file.dataset_mode, settings)
+        encoded = lambda spec: build_cache(scan(spec, reporter), models.checkpoint, source, cache_dir, **services)  # noqa: E731
+        cache = encoded(choose_cache({spec.name: spec for spec in file.specs}, file.eval_dataset_id))  # only the one that is chosen
+        references = encoded(from_dict(DatasetSpec, file.references, "references")) if file.references else None
+        rows += dataset_rows(cache, file.clips, file.dataset_mode, settings, references=references)
         negative = negative or dataset_negative(cache)
     plan = Plan(rows, columns, parse_seeds(file.seeds), negative, file.codec)
     return validate(models, plan, folder, picture_model=picture_model, scores=file.scores, **services)
-
-
-def _dataset(file: ValidationFile, models: Models, source, cache_dir: Path, services: dict) -> DatasetCache:
-    """Only the dataset that is chosen is encoded."""
-    specs = {spec.name: spec for spec in file.specs}
-    spec = choose_cache(specs, file.eval_dataset_id)
-    return build_cache(scan(spec, services["reporter"]), models.checkpoint, source, cache_dir, **services)

@@ -31,9 +31,14 @@ def tiny_models(tmp_path_factory):
     return Models(open_checkpoint(write_tiny_checkpoint(tmp_path_factory.mktemp("tiny") / "tiny.safetensors")), torch.float32)
 
 
+@pytest.fixture(scope="session")
+def new_services():
+    return lambda: {"residency": PlainResidency(torch.device("cpu")), "reporter": Notebook(), "stop": StopFlag()}
+
+
 @pytest.fixture
-def services():
-    return {"residency": PlainResidency(torch.device("cpu")), "reporter": Notebook(), "stop": StopFlag()}
+def services(new_services):
+    return new_services()
 
 
 @pytest.fixture(scope="session")

@@ -7,6 +7,7 @@ import torch
 
 from ltx2core.errors import LTX2Error
 from ltx2core.media.audio import Waveform, resample
+from ltx2core.models.handle import Models
 from ltx2core.sample.decode import decode
 from ltx2core.sample.conditions import video_state
 from ltx2core.sample.given import Beginning, Given, Picture, encode_pictures, encode_sound
@@ -261,6 +262,16 @@ def test_sound_alone_follows_an_audio_adapter(tiny_models, features, services, m
     assert (whole.audio - text_to_video(tiny_models, settings, features(0), **services).audio).abs().max() > 1e-3
     (heard,) = decode_sound(tiny_models, base, 1.0, services["residency"])
     assert heard.rate == 24000 and heard.samples.shape == (2, 24000)
+
+
+def test_sound_alone_loads_only_its_part_of_the_model(tiny_models, features, services, make_adapter):
+    """The picture's weights, five sixths of them, are not read; adapters act the same."""
+    voice = make_adapter("voice", layers=("transformer_blocks.0.audio_attn1.to_q", "transformer_blocks.1.attn1.to_q", "proj_in"))
+    small = Models(tiny_models.checkpoint, torch.float32, ((voice, 0.7),))
+    found = text_to_sound(small, LONG, features(0), **services)
+    assert small.loaded("transformer") is None and not any("audio" not in n for n, _ in small.component("audio_branch").named_parameters())
+    tiny_models.component("transformer")
+    torch.testing.assert_close(found, text_to_sound(tiny_models.with_adapters((voice, 0.7)), LONG, features(0), **services))
 
 
 def test_sound_alone_does_not_see_the_picture(tiny_models, features, services, make_adapter):

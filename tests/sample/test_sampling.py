@@ -144,6 +144,7 @@ def test_combination_by_its_formula():
 def test_warnings():
     assert "above" in warnings(Guidance(6.5), False)[0] and "below" in warnings(Guidance(1.5), False)[0]
     assert not warnings(Guidance(5.0), False) and not warnings(Guidance(1.0), True)
+    assert warnings(Guidance(1.0), False) and warnings(Guidance(1.5), True)  # the distilled adapter is made for 1 alone
 
 
 def test_orders_of_the_samplers():

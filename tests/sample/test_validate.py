@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 import struct
 from dataclasses import replace
 
@@ -20,7 +21,7 @@ from ltx2core.sample.modes import text_to_video
 from ltx2core.sample.plan import BASE, Column, Plan, columns_of, library_rows, slug
 from ltx2core.sample.prompts import EncodedPrompts, from_features
 from ltx2core.sample.recipe import read_recipe, read_tags
-from ltx2core.sample.reference import Reference
+from ltx2core.sample.reference import CachedReference, Reference
 from ltx2core.sample.scores import load_picture_model
 from ltx2core.sample.settings import SampleSettings
 from ltx2core.sample.validate import validate
@@ -28,10 +29,24 @@ from ltx2core.sample.validate import validate
 GRAPH = {"prompt": json.dumps({"1": {"class_type": "LTX2Validate", "inputs": {"name": "Grüße"}}}), "workflow": json.dumps({"nodes": [], "version": 0.4})}
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def plan(features, make_adapter, settings):
     prompts = EncodedPrompts(tuple(from_features(n, features(i), f"text of {n}") for i, n in enumerate(("sea", "face/old"))), from_features("negative", features(9)))
     return Plan(library_rows(prompts, settings), (Column("mine", ((make_adapter(), 1.0),)),), (3, 5), prompts.negative)
+
+
+@pytest.fixture(scope="module")
+def made(plan, tiny_models, new_services, tmp_path_factory):
+    """(result, events): the whole plan made once, with scores and a graph; only to be looked at."""
+    services = new_services()
+    result = validate(tiny_models, plan, tmp_path_factory.mktemp("made"), tags=GRAPH, scores=True, **services)
+    return result, services["reporter"].events
+
+
+@pytest.fixture
+def copied(made, tmp_path):
+    """The same files, in a folder of the test's own."""
+    return shutil.copytree(made[0].folder, tmp_path / "copied")
 
 
 def host_reader(path):
@@ -59,8 +74,8 @@ def host_reader(path):
     return {k: json.loads(found[k]) for k in ("prompt", "workflow")}
 
 
-def test_every_cell_is_a_file_with_its_recipe_and_graph(plan, tiny_models, services, tmp_path):
-    result = validate(tiny_models, plan, tmp_path, tags=GRAPH, **services)
+def test_every_cell_is_a_file_with_its_recipe_and_graph(made):
+    result = made[0]
     assert len(result.files) == result.made == 2 * 2 * 2 and len(set(result.files)) == 8
     for cell, path in zip(result.cells, result.files, strict=True):
         recipe = read_recipe(path)
@@ -71,8 +86,8 @@ def test_every_cell_is_a_file_with_its_recipe_and_graph(plan, tiny_models, servi
     assert host_reader(result.grids[0])["prompt"]["1"]["class_type"] == "LTX2Validate"
 
 
-def test_a_cell_is_what_sampling_alone_gives(plan, tiny_models, services, tmp_path, settings):
-    result = validate(tiny_models, plan, tmp_path, **services)
+def test_a_cell_is_what_sampling_alone_gives(plan, tiny_models, services, made, settings):
+    result = made[0]
     position = next(i for i, c in enumerate(result.cells) if (c.row, c.column, c.seed) == (1, "mine", 5))
     models = tiny_models.with_adapters(*plan.columns[0].adapters)
     latents = text_to_video(models, replace(settings, seed=5), plan.rows[1].prompt.features(), plan.negative.features(), **services)
@@ -105,29 +120,30 @@ class DiesAfter:
 
 
 def test_a_run_that_dies_goes_on_at_the_missing_cell(plan, tiny_models, services, tmp_path):
-    dying = {**services, "residency": DiesAfter(services["residency"], tiny_models, 3)}
+    plan, dying = replace(plan, rows=plan.rows[:1]), {**services, "residency": DiesAfter(services["residency"], tiny_models, 3)}
     with pytest.raises(ConnectionAbortedError):
         validate(tiny_models, plan, tmp_path, **dying)
     first = {p: p.stat().st_mtime_ns for p in tmp_path.glob("*.mp4")}
     assert len(first) == 3 and not list(tmp_path.glob(".*"))
     result = validate(tiny_models, plan, tmp_path, **services)
-    assert result.made == 5 and set(first) <= set(result.files)
+    assert result.made == 1 and set(first) <= set(result.files)
     assert all(p.stat().st_mtime_ns == t for p, t in first.items())
-    assert any("3 of 8 cells are there from before" in s for s in services["reporter"].said)
+    assert any("3 of 4 cells are there from before" in s for s in services["reporter"].said)
     grid = result.grids[0].stat().st_mtime_ns
     again = validate(tiny_models, plan, tmp_path, **services)
     assert again.made == 0 and again.grids == result.grids and grid == result.grids[0].stat().st_mtime_ns
 
 
-def test_damaged_and_changed_cells_are_made_again(plan, tiny_models, services, tmp_path, make_adapter):
-    result = validate(tiny_models, plan, tmp_path, **services)
-    result.files[2].write_bytes(result.files[2].read_bytes()[:500])
-    assert validate(tiny_models, plan, tmp_path, **services).made == 1
-    # The same name with other numbers is another adapter.
-    other = replace(plan, columns=(Column("mine", ((make_adapter(seed=1), 1.0),)),))
-    assert validate(tiny_models, other, tmp_path, **services).made == 4
-    stronger = replace(plan, columns=(Column("mine", ((make_adapter(), 0.5),)),))
-    assert validate(tiny_models, stronger, tmp_path, **services).made == 4
+def test_damaged_and_changed_cells_are_made_again(plan, tiny_models, services, made, copied, make_adapter):
+    damaged = copied / made[0].files[2].name
+    damaged.write_bytes(damaged.read_bytes()[:500])
+    assert validate(tiny_models, plan, copied, **services).made == 1
+    # The same name with other numbers is another adapter; the base beside it stays.
+    small = replace(plan, rows=plan.rows[:1], seeds=(3,))
+    other = replace(small, columns=(Column("mine", ((make_adapter(seed=1), 1.0),)),))
+    assert validate(tiny_models, other, copied, **services).made == 1
+    stronger = replace(small, columns=(Column("mine", ((make_adapter(), 0.5),)),))
+    assert validate(tiny_models, stronger, copied, **services).made == 1
 
 
 def test_stop_says_how_far_it_came(plan, tiny_models, services, tmp_path):
@@ -136,12 +152,12 @@ def test_stop_says_how_far_it_came(plan, tiny_models, services, tmp_path):
         validate(tiny_models, plan, tmp_path, **services)
 
 
-def test_table_and_scores(plan, tiny_models, services, tmp_path):
-    result = validate(tiny_models, plan, tmp_path, scores=True, **services)
+def test_table_and_scores(made):
+    result = made[0]
     rows = list(csv.DictReader(result.table.open(encoding="utf-8", newline="")))
     assert [r["column"] for r in rows[:2]] == ["base", "mine"] and rows[1]["adapters"] == "a x1" and len(rows) == 8
     for row in rows:
-        frames = decode_video(tmp_path / row["file"], frame_rate=25, num_frames=9).double() @ torch.tensor([0.2126, 0.7152, 0.0722]).double()
+        frames = decode_video(result.folder / row["file"], frame_rate=25, num_frames=9).double() @ torch.tensor([0.2126, 0.7152, 0.0722]).double()
         assert float(row["motion"]) == pytest.approx(np.abs(np.diff(frames.numpy(), axis=0)).mean() / 255, abs=2e-4)
 
 
@@ -170,9 +186,10 @@ def test_likeness_to_the_reference_follows_model_and_reference(plan, tiny_models
             assert float(value) == pytest.approx(models[name].similarity(frames, films[film][:9]), abs=2e-4)
 
 
-def test_without_scores_nothing_is_measured(plan, tiny_models, services, tmp_path):
-    result = validate(tiny_models, replace(plan, seeds=(1,), rows=plan.rows[:1]), tmp_path, **services)
-    assert not (tmp_path / "scores.json").exists() and result.table.read_text(encoding="utf-8").splitlines()[0].endswith("file")
+def test_without_scores_nothing_is_measured(plan, tiny_models, services, copied):
+    (copied / "scores.json").unlink()
+    result = validate(tiny_models, plan, copied, **services)
+    assert result.made == 0 and not (copied / "scores.json").exists() and result.table.read_text(encoding="utf-8").splitlines()[0].endswith("file")
 
 
 def test_notes_stand_under_their_tiles(tmp_path):
@@ -188,9 +205,8 @@ def test_notes_stand_under_their_tiles(tmp_path):
     assert not inked.any() and layout.height >= layout.place(0, 1)[1] + layout.tile[1] + layout.note
 
 
-def test_progress_counts_all_cells_and_shows_them(plan, tiny_models, services, tmp_path):
-    validate(tiny_models, plan, tmp_path, **services)
-    events = services["reporter"].events
+def test_progress_counts_all_cells_and_shows_them(made):
+    events = made[1]
     assert {e.stage for e in events} == {"validate"}
     shares = [e.done / e.total for e in events]
     assert shares == sorted(shares) and shares[-1] == 1
@@ -258,8 +274,8 @@ def test_grid_pages_hold_all_rows(tmp_path):
     assert len(grids) > 1 and [g.name for g in grids][:2] == ["grid.mp4", "grid_2.mp4"] and max(pages) <= 2162
 
 
-def test_sound_of_the_grid_is_the_first_adapters(plan, tiny_models, services, tmp_path):
-    result = validate(tiny_models, replace(plan, seeds=(3,)), tmp_path, **services)
+def test_sound_of_the_grid_is_the_first_adapters(made):
+    result = made[0]
     heard, wanted = (decode_audio(p, rate=24000).samples[:, 2000:8000] for p in (result.grids[0], result.files[1]))
     assert (heard * wanted).sum() / (heard.norm() * wanted.norm()) > 0.9
 
@@ -312,7 +328,21 @@ def test_reference_is_shown_to_ic_adapters_only(plan, tiny_models, services, tmp
     given = {c.column: c.recipe.given for c in result.cells}
     assert {k for k, v in given.items() if "reference" in v} == {"edges"}
     hidden = replace(shown, rows=tuple(replace(r, reference=None) for r in wide))
+    assert not any("edges is an IC-LoRA" in s for s in services["reporter"].said)
     assert validate(tiny_models, hidden, tmp_path, **services).made == 1  # only the IC-LoRA's cell is another one
-    short = replace(shown, rows=tuple(replace(r, reference=Reference(frames[:5])) for r in wide))
-    with pytest.raises(LTX2Error, match="5 frames and the clip needs 9"):
-        validate(tiny_models, short, tmp_path, **services)
+    assert sum("edges is an IC-LoRA and no reference video is given" in s for s in services["reporter"].said) == 1
+
+
+def test_references_that_do_not_suit_are_refused_before_anything_is_made(plan, tiny_models, services, tmp_path, make_adapter):
+    ic = [replace(make_adapter(f"ic{factor}", 2), metadata={"reference_downscale_factor": factor}) for factor in "12"]
+    row = replace(plan.rows[0], settings=replace(plan.rows[0].settings, width=128))
+    cases = (
+        (Reference(torch.zeros(5, 64, 128, 3, dtype=torch.uint8)), [(ic[1], 1.0)], "5 frames and the clip needs 9"),
+        (CachedReference("k", (2, 2, 4), lambda: torch.zeros(128, 2, 2, 4)), [(ic[1], 1.0)], "9 frames of 128x64 and the adapter wants 9 frames of 64x32"),
+        (CachedReference("k", (1, 1, 2), lambda: torch.zeros(128, 1, 1, 2)), [(ic[1], 1.0)], "1 frames of 64x32 and the adapter wants 9"),
+        (Reference(torch.zeros(9, 64, 128, 3, dtype=torch.uint8)), [(ic[0], 1.0), (ic[1], 1.0)], "of different scales"),
+    )
+    for reference, adapters, said in cases:
+        with pytest.raises(LTX2Error, match=said):
+            validate(tiny_models, replace(plan, rows=(replace(row, reference=reference),), columns=(Column("edges", tuple(adapters)),)), tmp_path, **services)
+    assert not list(tmp_path.iterdir())
