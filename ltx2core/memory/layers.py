@@ -34,31 +34,44 @@ def needs_streaming(module: nn.Module, residency: Residency, working_bytes: int)
     return residency.room().most < sum(p.nbytes for p in weights) + working_bytes
 
 
-@contextmanager
-def streamed_layers(layers: Sequence[nn.Module], device: torch.device) -> Iterator[None]:
-    """Inside, ``layers``, alike and run in order, have their weights brought one by one as they are called.
+class WaitingLayers:
+    """``layers``, alike and run in order: their weights wait in host memory, and the modules are empty but while they run."""
 
-    They are used up: at all other times, and afterwards, they are empty.
-    """
-    with torch.inference_mode(False), torch.no_grad():
-        store = RingStore((_taken(layer) for layer in layers), device, SLOTS)
+    def __init__(self, layers: Sequence[nn.Module], device: torch.device):
+        self.layers, self.buffers = list(layers), SLOTS * sum(p.nbytes for p in layers[0].parameters())
+        with torch.inference_mode(False), torch.no_grad():
+            self._store = RingStore((_taken(layer) for layer in self.layers), device, SLOTS)
 
-    def bring(index: int, layer: nn.Module) -> None:
+    def _bring(self, index: int, layer: nn.Module) -> None:
         # After the last layer comes the first, of the next prompts.
-        tensors = store.acquire(index, [*range(index + 1, len(layers)), *range(index)])
+        tensors = self._store.acquire(index, [*range(index + 1, len(self.layers)), *range(index)])
         for name, parameter in layer.named_parameters():
             parameter.data = tensors[name]
 
-    def leave(index: int, layer: nn.Module) -> None:
-        store.release(index)
+    def _leave(self, index: int, layer: nn.Module) -> None:
+        self._store.release(index)
         _empty(layer)
 
-    handles = []
-    for index, layer in enumerate(layers):
-        handles.append(layer.register_forward_pre_hook(lambda module, _, index=index: bring(index, module)))
-        handles.append(layer.register_forward_hook(lambda module, _, __, index=index: leave(index, module)))
-    try:
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Inside, each layer has its weights as it is called. May be entered again."""
+        handles = []
+        for index, layer in enumerate(self.layers):
+            handles.append(layer.register_forward_pre_hook(lambda module, _, index=index: self._bring(index, module)))
+            handles.append(layer.register_forward_hook(lambda module, _, __, index=index: self._leave(index, module)))
+        # What a run before this one left half done is no longer known.
+        self._store.forget()
+        try:
+            yield
+        finally:
+            for handle in handles:
+                handle.remove()
+            for layer in self.layers:
+                _empty(layer)
+
+
+@contextmanager
+def streamed_layers(layers: Sequence[nn.Module], device: torch.device) -> Iterator[None]:
+    """Inside, ``layers`` have their weights brought one by one as they are called. They are used up: afterwards they are empty."""
+    with WaitingLayers(layers, device).running():
         yield
-    finally:
-        for handle in handles:
-            handle.remove()

@@ -17,7 +17,7 @@ from ..models.forward import BlockRunner, run_block
 from ..models.handle import Models
 from ..protocols import Reporter, Residency
 from ..sample.adapters import lora_beside
-from .layers import SLOTS, needs_streaming, streamed_layers
+from .layers import WaitingLayers, needs_streaming
 from .residency import WithoutBlocks
 from .stores import ResidentStore
 
@@ -46,28 +46,44 @@ def _whole(transformer: nn.Module) -> bool:
 
 
 @contextmanager
+def kept_streams(models: Models) -> Iterator[None]:
+    """Inside, blocks that are streamed stay in host memory from one run to the next, instead of being read from the file each time."""
+    models.kept["transformer"] = None
+    try:
+        yield
+    finally:
+        if models.kept.pop("transformer") is not None:
+            models.drop("transformer")
+
+
+@contextmanager
 def placed(models: Models, residency: Residency, reporter: Reporter, working_bytes: int = 0, streamed: bool | None = None) -> Iterator[nn.Module]:
     """The transformer of ``models``, ready to run: whole on the device, or its blocks brought one by one from host memory.
 
-    Blocks that were streamed are used up; the next user reads the file anew.
+    Blocks that were streamed are used up, and the next user reads the file anew, but for :func:`kept_streams`.
 
     Args:
         streamed: None streams where the device has no room for the whole.
     """
     transformer = models.component("transformer")
-    if not (needs_streaming(transformer, residency, working_bytes) if streamed is None else streamed):
+    waiting, buffers = models.kept.get("transformer"), 0
+    if waiting is None and not (needs_streaming(transformer, residency, working_bytes) if streamed is None else streamed):
         with residency.use(transformer, working_bytes):
             yield transformer
         return
     reporter.message("The transformer does not fit the device whole, so its blocks wait in host memory and are copied ahead of use.")
-    blocks = list(transformer.transformer_blocks)
-    buffers = SLOTS * sum(p.nbytes for p in blocks[0].parameters())
-    residency.release(transformer)
+    if waiting is None:
+        residency.release(transformer)
+        waiting = WaitingLayers(transformer.transformer_blocks, residency.device)
+        buffers = waiting.buffers
+        if "transformer" in models.kept:
+            models.kept["transformer"] = waiting
     try:
-        with streamed_layers(blocks, residency.device), WithoutBlocks(residency, buffers).use(transformer, working_bytes):
+        with waiting.running(), WithoutBlocks(residency, buffers).use(transformer, working_bytes):
             yield transformer
     finally:
-        models.drop("transformer")
+        if "transformer" not in models.kept:
+            models.drop("transformer")
         residency.release(transformer)
 
 

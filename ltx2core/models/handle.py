@@ -40,13 +40,15 @@ def weight_dtype(name: str, device: torch.device) -> torch.dtype:
 class Models:
     """What the wire LTX2_CHECKPOINT carries. Copies made by :meth:`with_adapters` share the loaded components.
 
-    ``adapters`` are (adapter, strength) pairs; they never touch the base weights.
+    ``adapters`` are (adapter, strength) pairs; they never touch the base weights. ``kept``: what holds the weights of a
+    component while they are streamed, see ``memory.sampling.kept_streams``; shared as the components are.
     """
 
     checkpoint: Checkpoint
     dtype: torch.dtype
     adapters: tuple[tuple[Adapter, float], ...] = ()
     _loaded: dict[str, nn.Module] = field(default_factory=dict, repr=False)
+    kept: dict[str, object] = field(default_factory=dict, repr=False)
 
     def component(self, name: str) -> nn.Module:
         """The component on the CPU (or wherever the residency left it), loaded at the first call."""

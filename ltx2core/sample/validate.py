@@ -14,6 +14,7 @@ from ..errors import LTX2Error
 from ..files import atomic_path
 from ..media.audio import fit_length
 from ..media.write import write_video
+from ..memory.sampling import kept_streams
 from ..models.handle import Models
 from ..protocols import Interrupted, Progress, Reporter, Residency, StopSignal
 from .cell_scores import measure_cells
@@ -110,16 +111,8 @@ def validate(
     missing = [i for i, (cell, path) in enumerate(zip(cells, paths, strict=True)) if not is_made(path, cell)]
     if len(missing) < len(cells):
         reporter.message(f"{len(cells) - len(missing)} of {len(cells)} cells are there from before; the other {len(missing)} are made now.")
-    services["reporter"] = watched = _CellReporter(reporter, len(missing))
-    for done, i in enumerate(missing):
-        cell = cells[i]
-        watched.begin(done, " / ".join(str(x) for x in (cell.recipe.label, cell.column, cell.seed) if x is not None))
-        try:
-            clip = _make(models, plan, cell, services)
-        except Interrupted as error:
-            raise Interrupted(f"Validation stopped with {len(cells) - len(missing) + done} of {len(cells)} cells made; queue again and it goes on from there.") from error
-        _write(paths[i], cell, clip, tags or {})
-        watched.finished(_middle(clip))
+    services["reporter"] = _CellReporter(reporter, len(missing))
+    _make_missing(models, plan, cells, paths, missing, services, tags or {})
     table = folder / "cells.csv"
     numbers = measure_cells(plan, cells, paths, picture_model, folder) if scores else [{} for _ in cells]
     _write_table(table, cells, paths, numbers)
@@ -136,6 +129,20 @@ def _checked(models: Models, plan: Plan) -> Models:
             for row in (r for r in plan.rows if r.reference is not None):
                 row.reference.check(fit_settings(row.settings, scale)[0], scale)
     return models
+
+
+def _make_missing(models: Models, plan: Plan, cells: tuple[Cell, ...], paths: list[Path], missing: list[int], services: dict, tags: Mapping[str, str]) -> None:
+    watched = services["reporter"]
+    with kept_streams(models):
+        for done, i in enumerate(missing):
+            cell = cells[i]
+            watched.begin(done, " / ".join(str(x) for x in (cell.recipe.label, cell.column, cell.seed) if x is not None))
+            try:
+                clip = _make(models, plan, cell, services)
+            except Interrupted as error:
+                raise Interrupted(f"Validation stopped with {len(cells) - len(missing) + done} of {len(cells)} cells made; queue again and it goes on from there.") from error
+            _write(paths[i], cell, clip, tags)
+            watched.finished(_middle(clip))
 
 
 def _make(models: Models, plan: Plan, cell: Cell, services: dict) -> Clip:

@@ -1,5 +1,6 @@
 """Models whose layers wait in host memory give the same numbers, and their layers are never whole at once."""
 
+from contextlib import nullcontext
 from types import SimpleNamespace
 
 import pytest
@@ -11,6 +12,7 @@ from ltx2core.checkpoint.adapter import Adapter
 from ltx2core.checkpoint.adapter_layers import DoRALayer
 from ltx2core.checkpoint.combined import open_checkpoint
 from ltx2core.memory.layers import needs_streaming, streamed_layers
+from ltx2core.memory.sampling import kept_streams
 from ltx2core.models.handle import Models
 from ltx2core.protocols import Room
 from ltx2core.sample.modes import text_to_video
@@ -81,3 +83,15 @@ def test_sampling_with_streamed_blocks_gives_the_same(tmp_path, monkeypatch):
     assert models.loaded("transformer") is None and not any(p.numel() for p in used.transformer_blocks.parameters())
     again = text_to_video(models, settings, *texts, **services)
     assert torch.equal(again.video, whole.video)
+    # Inside kept_streams later runs take the weights that the first one read, and one that broke off within a block leaves no trace.
+    with kept_streams(models):
+        used = models.component("transformer")
+        for breaks in (False, True, False):
+            hook = used.transformer_blocks[2].attn2.register_forward_pre_hook(lambda *_: {}["broken"]) if breaks else None
+            with pytest.raises(KeyError) if breaks else nullcontext():
+                assert torch.equal(text_to_video(models, settings, *texts, **services).video, whole.video)
+            if hook:
+                hook.remove()
+            assert models.loaded("transformer") is used and not any(p.numel() for p in used.transformer_blocks.parameters())
+        assert not any(m._forward_hooks or m._forward_pre_hooks for m in used.modules())
+    assert models.loaded("transformer") is None
