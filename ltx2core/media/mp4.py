@@ -1,4 +1,4 @@
-"""How a film in an MP4 or QuickTime file is turned, read from its header: decoding a picture for that costs a hundred times more.
+"""What the boxes of an MP4 or QuickTime file say without decoding, which costs a hundred times more: its turn, and whether it is whole.
 
 Boxes and the track header's matrix are laid out as in ISO/IEC 14496-12, sections 4.2 and 8.3.2.
 """
@@ -30,6 +30,17 @@ def _boxes(file: BinaryIO, begin: int, end: int) -> Iterator[tuple[bytes, int, i
         if kind in _NESTED:
             yield from _boxes(file, content, stop)
         begin = stop
+
+
+def is_whole(path: Path) -> bool:
+    """Whether the outermost boxes reach exactly to the end of the file. A file that was cut short may still tell its tags and length."""
+    try:
+        with path.open("rb") as file:
+            length = file.seek(0, 2)
+            # Boxes inside others end before these do.
+            return length > 0 and max((stop for _, _, stop in _boxes(file, 0, length)), default=0) == length
+    except (OSError, struct.error):
+        return False
 
 
 def turned(path: Path) -> int | None:

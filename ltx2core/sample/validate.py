@@ -13,6 +13,7 @@ from PIL import Image
 from ..errors import LTX2Error
 from ..files import atomic_path
 from ..media.audio import fit_length
+from ..media.mp4 import is_whole
 from ..media.write import write_video
 from ..memory.sampling import kept_streams
 from ..models.handle import Models
@@ -73,7 +74,7 @@ class _CellReporter:
 
 def is_made(path: Path, cell: Cell) -> bool:
     """Whether ``path`` is a whole file of this recipe; a damaged one is made again."""
-    if not path.is_file():
+    if not path.is_file() or not is_whole(path):
         return False
     try:
         recipe = read_recipe(path)

@@ -161,6 +161,10 @@ def test_what_is_not_there_is_said_and_nothing_is_downloaded(comfy, files):
     assert "is not in the Hugging Face cache of this machine" in failed(comfy, {"5": load("Camera Static"), **end})
     assert "No adapter is chosen" in failed(comfy, {"5": load(), **end})
     assert "There is no file" in failed(comfy, {"5": load(hub_file="nowhere.safetensors"), **end})
+    # Every repository may have a file of this name; only one that lies in the repository's folder is its own.
+    save_adapter(comfy.base / "models" / "loras" / "dog" / "pytorch_lora_weights.safetensors", adapter(5))
+    assert "is not in the Hugging Face cache" in failed(comfy, {"5": load(hub_file="someone/cat:pytorch_lora_weights.safetensors"), **end})
+    assert "rank 4" in text_of(comfy.run({"5": load(hub_file="someone/dog:pytorch_lora_weights.safetensors"), **end}))
     asked = load(hub_file="Lightricks/nowhere:nowhere.safetensors")
     asked["inputs"]["allow_download"] = True  # this host's process has no network
     assert "The hub could not be reached for Lightricks/nowhere:nowhere.safetensors" in failed(comfy, {"5": asked, **end})
