@@ -177,6 +177,26 @@ def test_features_are_made_once_and_kept(dino, vae, make_cache, tmp_path, surrou
     assert TeacherFeatures(cache.root, CrepaSettings(str(dino), image_size=42)).key(cache.clips[0]) != store.key(cache.clips[0])
 
 
+@pytest.mark.parametrize("drop", [False, True])
+def test_features_are_those_of_the_decoded_clip(dino, vae, make_cache, tmp_path, surroundings, drop):
+    """The clip as diffusers' VAE decodes it, frames 0, 4 and 12, seen by DINOv2; with drop_vae_encoder no weight of the encoder goes to the device."""
+    cache, moved = make_cache(tmp_path / "cache", ({},)), []
+
+    class Watched(type(surroundings["residency"])):
+        def use(self, module, working_bytes=0):
+            moved.extend(name for name, _ in module.named_parameters() if name.startswith("encoder.") and module is vae)
+            return super().use(module, working_bytes)
+
+    store = TeacherFeatures(cache.root, CrepaSettings(str(dino), image_size=28, drop_vae_encoder=drop))
+    store.build(cache, vae, Watched(torch.device("cpu")), surroundings["reporter"], surroundings["stop"])
+    assert bool(moved) is not drop and vae.encoder is not None
+    latents, mean, std = cache[0].video_latents[None].float(), *(t.view(1, -1, 1, 1, 1) for t in (vae.latents_mean, vae.latents_std))
+    with torch.no_grad():
+        film = vae.decode(latents * std / vae.config.scaling_factor + mean).sample[0]
+        expected = picture_features(load_teacher(dino), film[:, [0, 4, 12]].transpose(0, 1), 28).flatten(1, 2)
+    assert torch.allclose(store.read(cache.clips[0]).float(), expected, atol=3e-2) and expected.std() > 0.1
+
+
 class StopAfter(StopFlag):
     asked = 0
 

@@ -87,6 +87,25 @@ def test_spread_of_the_start(init, spread, model):
         assert down.std().item() == pytest.approx(spread(16, down.shape[1]), rel=0.1) and abs(down.mean().item()) < down.std() / 10
 
 
+def test_dropout_leaves_out_its_share_of_a_layer_s_inputs(model):
+    """The change is scale * B A (x * m / (1 - p)), m drawn for each number of each token; in evaluation it is scale * B A x."""
+    module, tokens = "transformer_blocks.0.ff.net.2", 20_000
+    with injected(model, LoRASettings(rank=2, alpha=6, dropout=0.3), (module,), 0, torch.float32) as lora:
+        layer, down, up = model.get_submodule(module), *(lora.parameters[f"{module}.lora_{n}.weight"] for n in "AB")
+        with torch.no_grad():
+            down.zero_()
+            up.zero_()
+            down[0, 3] = down[1, 7] = up[0, 0] = up[1, 1] = 1  # output 0 is input 3, output 1 is input 7
+            x = torch.ones(1, tokens, down.shape[1])
+            base = layer.get_base_layer()(x)
+            seen = (layer(x) - base)[0]
+            still = (layer.eval()(x) - base)[0]
+    kept = (seen[:, :2] > 0).float()
+    assert torch.allclose(seen[:, :2], kept * 3 / 0.7, atol=1e-4) and torch.allclose(seen[:, 2:], torch.zeros(()), atol=1e-5)
+    assert kept.mean(0).tolist() == pytest.approx([0.7, 0.7], abs=0.02) and abs(torch.corrcoef(kept.T)[0, 1]) < 0.05
+    assert torch.allclose(still[:, :2], torch.full((), 3.0), atol=1e-4)
+
+
 def test_it_goes_away_after_an_error(model):
     names, required = [n for n, _ in model.named_modules()], [p.requires_grad for p in model.parameters()]
     with pytest.raises(ZeroDivisionError), injected(model, LoRASettings(rank=2, dropout=0.5), preset_modules("video", 2), 0, torch.float32):

@@ -157,13 +157,30 @@ def test_state_goes_on_to_the_bit(kind, numbers):
 
 
 @pytest.mark.parametrize("kind", ["adamw_8bit", "prodigy", "adafactor", "lion"])
-def test_gradients_are_scaled_clipped_and_zeroed(kind):
+def test_gradients_are_scaled_and_zeroed(kind):
     torch.manual_seed(0)
     parameter = nn.Parameter(torch.randn(80, 64))
     optimizer = make_optimizer([parameter], TrainSettings(optimizer=kind, max_grad_norm=1.0, accumulation=2))
     gradient = torch.randn(80, 64)
     parameter.grad += gradient
     assert optimizer.step().item() == pytest.approx(gradient.norm().item() / 2, rel=1e-4) and not parameter.grad.any()
+
+
+@pytest.mark.parametrize("kind", [k for k in KINDS if k != "adamw_bf16"])
+def test_a_clipped_step_is_that_of_a_gradient_cut_by_hand(kind):
+    """Sums of two passes, halved, then brought to a norm of at most 1; three steps of different norms, since one alone has no scale."""
+    torch.manual_seed(0)
+    start, gradients = torch.randn(80, 64), [torch.randn(80, 64) * size for size in (0.5, 1e-3, 2.0)]
+    clipped, by_hand = (nn.Parameter(start.clone()) for _ in range(2))
+    rate, common = (1.0 if kind == "prodigy" else 0.01), {"optimizer": kind, "weight_decay": 0.0}
+    run(make_optimizer([clipped], TrainSettings(**common, max_grad_norm=1.0, accumulation=2)), [clipped], [[g] for g in gradients], rate)
+    cut = [[g / 2 * min(1.0, 1 / (g.norm() / 2).item())] for g in gradients]
+    run(make_optimizer([by_hand], TrainSettings(**common, max_grad_norm=0.0)), [by_hand], cut, rate)
+    moved = (by_hand - start).norm()
+    assert moved > 0 and (clipped - by_hand).norm() < 1e-3 * moved
+    uncut = nn.Parameter(start.clone())
+    run(make_optimizer([uncut], TrainSettings(**common, max_grad_norm=0.0)), [uncut], [[g / 2] for g in gradients], rate)
+    assert (uncut - by_hand).norm() > 1e-2 * moved
 
 
 def test_ema_is_the_weighted_mean_of_what_the_weights_were():
