@@ -40,7 +40,7 @@ def _hint(files: list[Path], spec: DatasetSpec) -> str:
 
 
 def media_files(spec: DatasetSpec) -> list[Path]:
-    """The files of the dataset's type, by name.
+    """The files of the dataset's type, by name; masks that lie in a folder inside are none.
 
     Raises:
         LTX2Error: the folder is not there or has none.
@@ -48,7 +48,9 @@ def media_files(spec: DatasetSpec) -> list[Path]:
     folder = Path(spec.folder).expanduser()
     if not folder.is_dir():
         raise LTX2Error(f"There is no folder {folder}; give the folder that holds the clips.")
-    files = list(walk(folder, spec.recursive))
+    files, masks = list(walk(folder, spec.recursive)), Path(spec.mask_folder).expanduser().resolve() if spec.mask_folder else None
+    if masks is not None and masks != folder.resolve():
+        files = [p for p in files if masks not in p.resolve().parents]
     suffixes = SUFFIXES[spec.dataset_type]
     found = sorted(p for p in files if p.suffix.lower() in suffixes and p.is_file())
     if not found:

@@ -68,6 +68,16 @@ def test_a_mask_of_another_size_lies_over_the_same_places(folders, film):
     assert np.allclose(read_mask(clip, False)[0].numpy(), levels / 255, atol=0.02)
 
 
+def test_masks_in_a_folder_inside_are_no_clips(tmp_path, film):
+    (tmp_path / "masks" / "more").mkdir(parents=True)
+    (tmp_path / "more").mkdir()
+    for place in ("a", "more/b"):
+        film(tmp_path / f"{place}.mp4", 1, sound=None)
+        Image.new("L", (96, 64), 255).save(tmp_path / "masks" / f"{place}.png")
+    index = scan(spec(tmp_path, mask_folder=str(tmp_path / "masks"), recursive=True))
+    assert {c.caption: c.mask for c in index.clips} == {n: str(tmp_path / "masks" / f"{p}.png") for n, p in (("a", "a"), ("b", "more/b"))} and not index.messages
+
+
 def test_clips_without_a_usable_mask_are_named_and_trained_whole(folders, film):
     clips, where = folders
     for name in ("good", "none", "wide", "short", "broken"):
