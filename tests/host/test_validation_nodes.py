@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import av
 import pytest
@@ -9,7 +10,7 @@ import torch
 from comfy_host import SMALL, error_of, shipped
 from PIL import Image
 
-from ltx2core.checkpoint.adapter import Adapter, save_adapter
+from ltx2core.checkpoint.adapter import Adapter, load_adapter, save_adapter
 from ltx2core.checkpoint.combined import open_checkpoint
 from ltx2core.media.audio import Waveform, decode_audio
 from ltx2core.media.probe import probe
@@ -109,6 +110,11 @@ def test_validate_on_a_cached_dataset(comfy, adapter):
         "8": {**GRAPH["8"], "inputs": {**GRAPH["8"]["inputs"], "cache": ["21", 0], "name": "data", "dataset_mode": "image and sound to video", "seeds": "5", "scores": False}},
     }
     del graph["8"]["inputs"]["prompts"], graph["7"]
+    # An IC-LoRA whose references are as large as the clips, which here are their own.
+    seeing = replace(load_adapter(adapter), metadata={"reference_downscale_factor": "1"})
+    save_adapter(adapter.with_name("seeing.safetensors"), seeing)
+    graph["9"] = {**GRAPH["6"], "inputs": {**GRAPH["6"]["inputs"], "adapter": "seeing.safetensors"}}
+    graph["8"]["inputs"] |= {"adapter_2": ["9", 0], "references": ["21", 0]}
     run_with_workflow(comfy, graph)
     folder = comfy.base / "output" / "ltx2_validation" / "data"
     assert len(list(folder.glob("*__original__*.mp4"))) == 2 and len(list(folder.glob("*__base__*.mp4"))) == 2
@@ -118,6 +124,8 @@ def test_validate_on_a_cached_dataset(comfy, adapter):
         length = min(p.shape[1] for p in pair)
         first, second = (p[:, :length] for p in pair)
         assert (first * second).sum() / (first.norm() * second.norm() + 1e-9) > 0.95  # the cached sound is heard in both
+    shown = {path.name.split("__")[1]: json.loads(tags(path)["ltx2_recipe"])["given"].get("reference") for path in folder.glob("*__seed5__*.mp4")}
+    assert set(shown) == {"base", "validated", "seeing"} and [column for column, key in shown.items() if key] == ["seeing"]
 
 
 def comfy_defaults(comfy, kind):
