@@ -128,3 +128,11 @@ def main(argv: list[str] | None = None) -> int:
     except LTX2Error as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    except RuntimeError as error:
+        if type(error).__name__ != "OutOfMemoryError":  # torch's, which is imported only where it is used
+            raise
+        from .memory.exhausted import sentence
+        from .standalone import device_named
+
+        print(f"error: {sentence(device_named(getattr(arguments, 'device', None)))}", file=sys.stderr)
+        return 1

@@ -27,6 +27,11 @@ def default_device() -> torch.device:
     return torch.device("cpu")
 
 
+def device_named(name: str | None) -> torch.device:
+    """``name`` as a person gives it, or the best device."""
+    return torch.device(name) if name else default_device()
+
+
 class PlainResidency:
     """Moves modules with ``.to()``. With ``offload`` a module leaves the device when its block ends."""
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 from comfy_api.latest import io
 
+from ..ltx2core.memory.exhausted import exhaustion_told
 from ..ltx2core.protocols import Interrupted
 
 if TYPE_CHECKING:
@@ -40,12 +41,12 @@ UpscalerWire = io.Custom("LTX2_UPSCALER")
 
 @contextmanager
 def running() -> Iterator[Host]:
-    """The host's services. Leaves inference mode, under which the host runs nodes, and turns a stop into the host's own."""
+    """The host's services. Leaves inference mode, under which the host runs nodes, turns a stop into the host's own, and says what a full device means."""
     from .host.context import host
 
     services = host()
     try:
-        with torch.inference_mode(False):
+        with torch.inference_mode(False), exhaustion_told(services.residency.device, services.residency.free_all):
             yield services
     except Interrupted:
         services.stop.reraise()
