@@ -10,7 +10,7 @@ from comfy_api.latest import io
 from ..ltx2core.data.scan import scan
 from ..ltx2core.errors import LTX2Error
 from ..ltx2core.runspec import RunFile
-from ..ltx2core.simpletuner.importer import ImportedRun, import_files
+from ..ltx2core.simpletuner.importer import ImportedRun, datasets_of, import_files
 from ..ltx2core.strict import from_dict
 from .base import ADVANCED, CATEGORY, DatasetWire, LoRASettingsWire, MemoryWire, TrainSettingsWire, running
 from .folders import folder_state
@@ -39,7 +39,7 @@ class LTX2ImportSimpleTuner(io.ComfyNode):
             inputs=[
                 io.String.Input("config", default="config.json", tooltip="Path of config.json, config.toml, config.env or a file of --option value: in full, or inside ComfyUI's input folder."),
                 io.String.Input("datasets", default="", tooltip="Path of multidatabackend.json. Empty takes the one that the configuration names."),
-                io.Int.Input("which", default=1, min=1, max=100, tooltip="Which of the file's datasets the output dataset is, from 1. Use the node twice for two of them."),
+                io.Int.Input("which", default=1, min=1, max=100, tooltip="Which of the file's datasets the output dataset is, from 1, as the report numbers them: those to train on, then held-out clips, references and regularisation. Use the node once for each."),
                 io.String.Input("root", default="", extra_dict=ADVANCED, tooltip="The folder from which relative paths in the files start. Empty is the configuration's own folder."),
             ],
             outputs=[
@@ -61,7 +61,7 @@ class LTX2ImportSimpleTuner(io.ComfyNode):
         states = [f"{p}|{p.stat().st_mtime_ns}" for p in files if p is not None and p.is_file()]
         try:
             run = from_dict(RunFile, _imported(host(), config, datasets, root).run, "run")
-            return [*states, *(folder_state(Path(spec.folder)) for spec in run.specs)]
+            return [*states, *(folder_state(Path(spec.folder)) for _, spec in datasets_of(run))]
         except LTX2Error as error:
             return [*states, str(error)]
 
@@ -70,10 +70,12 @@ class LTX2ImportSimpleTuner(io.ComfyNode):
         with running() as host:
             imported = _imported(host, config, datasets, root)
             run = from_dict(RunFile, imported.run, "run")
-            if which > len(run.specs):
-                raise LTX2Error(f"The files have {len(run.specs)} datasets to train on and which is {which}; choose one of them.")
-            index = scan(run.specs[which - 1], host.reporter, host.paths.cache_dir() / "scan.sqlite3")
-            report = str(imported.report)
+            found = datasets_of(run)
+            numbered = "; ".join(f"{n} {spec.name} ({role})" for n, (role, spec) in enumerate(found, 1))
+            if which > len(found):
+                raise LTX2Error(f"The files have {len(found)} datasets and which is {which}; choose one of them: {numbered}.")
+            index = scan(found[which - 1][1], host.reporter, host.paths.cache_dir() / "scan.sqlite3")
+            report = f"{imported.report}\n\nDatasets, for which: {numbered}. This one is {which}."
             return io.NodeOutput(
                 json.dumps(imported.run, indent=1, ensure_ascii=False), report, index, run.config.lora, run.config.train, run.memory_settings, run.name,
                 ui={"text": [report]},

@@ -52,7 +52,9 @@ class Stages:
         return time.monotonic() - self.began
 
     def told(self, count: int, what: str) -> str:
-        """A sentence: how many a second, and each stage's share."""
+        """A sentence: how many a second, and each stage's share; other processes may have made all."""
+        if not count:
+            return f"{what}: nothing had to be made."
         total = self.total
         shares = ", ".join(f"{name} {seconds / total:.0%}" for name, seconds in self.seconds.items())
         return f"{what}: {count} in {total:.1f} s, {count / total:.2g} a second; {shares}."

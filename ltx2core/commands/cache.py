@@ -47,7 +47,8 @@ def _verify(arguments: argparse.Namespace, folder: Path) -> int:
         damaged, lacking = ({str(p): v for p, v in pairs.items()} for pairs in (found.damaged, found.lacking))
         print(json.dumps({"entries": found.entries, "damaged": damaged, "lacking": lacking}, indent=1, ensure_ascii=False))
     else:
-        print("\n".join([*found.damaged.values(), *(f"The set {p.name} lacks {n} entries; cache its dataset again." for p, n in found.lacking.items())]))
+        for line in (*found.damaged.values(), *(f"The set {p.name} lacks {n} entries; cache its dataset again." for p, n in found.lacking.items())):
+            print(line)
         print(f"{found.entries} entries were read, {len(found.damaged)} are damaged.")
     return 1 if found.damaged or found.lacking else 0
 

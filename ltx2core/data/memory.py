@@ -17,7 +17,7 @@ from ..errors import LTX2Error
 from ..media.probe import MediaInfo, probe
 
 # Raised when probing finds other things in the same file.
-_VERSION = 2
+_VERSION = 3
 _SCHEMA = "CREATE TABLE IF NOT EXISTS probed (path TEXT, what TEXT, state TEXT, found TEXT, PRIMARY KEY (path, what));"
 _THREADS = max(1, min(4, os.cpu_count() or 1))
 _KINDS = {name: (int, float) if kind is float else (kind,) for name, kind in get_type_hints(MediaInfo).items() if name != "path"}

@@ -163,8 +163,8 @@ class DatasetSpec:
     def _check_together(self) -> None:
         if self.caption_strategy == "instanceprompt" and not self.instance_prompt.strip():
             raise LTX2Error("caption_strategy instanceprompt needs an instance_prompt; write the caption for all clips there.")
-        if self.frame_interval and self.bucket_strategy != "resolution_frames":
-            raise LTX2Error("frame_interval works with bucket_strategy resolution_frames alone; choose that, or leave frame_interval 0.")
+        if self.frame_interval and self.bucket_strategy == "aspect_ratio":
+            raise LTX2Error("frame_interval works with bucket_strategy resolution_frames or fixed; choose one of them, or leave frame_interval 0.")
         if self.max_frames and self.max_frames < self.min_frames:
             raise LTX2Error(f"max_frames {self.max_frames} is below min_frames {self.min_frames}; no clip could be used.")
         if self.max_aspect_ratio and self.max_aspect_ratio < self.min_aspect_ratio:

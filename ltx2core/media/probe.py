@@ -19,7 +19,7 @@ IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
 VIDEO_SUFFIXES = (".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v", ".mpg", ".mpeg", ".gif")
 AUDIO_SUFFIXES = (".wav", ".flac", ".mp3", ".ogg", ".opus", ".m4a", ".aac")
 
-_GUESSING = ("mpeg",)  # containers whose length ffmpeg guesses from few time stamps
+_GUESSING = ("mpeg", "aac", "mp3")  # containers whose length ffmpeg guesses from few time stamps or the first bit rate
 _LEAST_BYTES = 16  # a second of even a black, silent film
 _LONGEST = 48 * 3600.0  # seconds of one file
 _TIMEOUT = 60.0  # seconds for opening, and for one read: a dead network drive ends in an error, not in waiting
@@ -150,16 +150,18 @@ def _probe_container(path: Path, container: av.container.InputContainer) -> Medi
         frames = video.frames or round(duration * rate)
     return MediaInfo(
         path, width, height, frames, rate, duration, video is not None, audio is not None,
-        audio.rate if audio is not None else 0, audio.channels if audio is not None else 0, *_span(container, audio, duration),
+        audio.rate if audio is not None else 0, audio.channels if audio is not None else 0, *_span(path, container, audio, duration),
         video is not None and video.codec_context.color_trc in CURVES,
     )  # fmt: skip
 
 
-def _span(container: av.container.InputContainer, audio: av.AudioStream | None, duration: float) -> tuple[float, float]:
+def _span(path: Path, container: av.container.InputContainer, audio: av.AudioStream | None, duration: float) -> tuple[float, float]:
     """When the sound begins and ends; a stream that doesn't say its length lasts as long as the file."""
     if audio is None:
         return 0.0, 0.0
     begin = float(audio.start_time * audio.time_base) - origin(container) if audio.start_time is not None else 0.0
+    if container.format.name in _GUESSING:
+        return begin, duration if picture_stream(container) is None else _measured(path, audio.index)
     return begin, begin + float(audio.duration * audio.time_base) if audio.duration is not None else duration
 
 

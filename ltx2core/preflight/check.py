@@ -19,7 +19,7 @@ from ..text.source import TextEncoderSource
 from ..train.settings import RunConfig
 from . import captions, clips, models, settings, space
 from .clips import Looked
-from .finding import ERROR, INFO, Finding, Preflight, named, of
+from .finding import ERROR, INFO, WARNING, Finding, Preflight, named, of
 from .space import Free
 
 
@@ -100,13 +100,13 @@ def check_run(run, free: Free = Free(), memory: Path | None = None) -> Preflight
     """
     opened, findings = models.open_both(run.checkpoint, run.text_encoder)
     if run.cache_files is not None:
-        findings.append(Finding(INFO, "dataset", "The run reads caches that are there already, so its clips are not looked at."))
+        findings.append(Finding(INFO, "dataset", "The run reads caches that are there already, so its clips are not looked at.", "Give datasets instead of caches to have them checked."))
     with tempfile.TemporaryDirectory() as scratch:
         remembered = memory or Path(scratch) / "scan.sqlite3"
         datasets = []
         if run.specs:
             try:
-                findings += [Finding(INFO, "datasets", text) for text in check_together(run.specs)]
+                findings += [Finding(WARNING, "datasets", text, "Give all of them one frame_rate.") for text in check_together(run.specs)]
             except LTX2Error as error:
                 findings.append(Finding(ERROR, "datasets", str(error), "Correct the list of datasets."))
         for spec in run.specs:
@@ -114,9 +114,24 @@ def check_run(run, free: Free = Free(), memory: Path | None = None) -> Preflight
                 datasets.append(look(spec, remembered))
             except LTX2Error as error:
                 findings += [Finding(ERROR, "dataset", str(error), "Correct the dataset's folder or its limits."), *_unusable(spec, remembered)]
+        findings += _others(run, remembered)
         subject = Subject(tuple(datasets), run.config, Path(run.output), opened.checkpoint, opened.text_encoder, run.memory_settings, run.vae_memory)
-        findings += [*check(subject, free), *settings.samples(run.jobs)]
+        findings += [*check(subject, free), *settings.samples((*run.jobs, *run.preview_jobs))]
     return Preflight.of(findings)
+
+
+def _others(run, memory: Path) -> Iterable[Finding]:
+    """What the run needs beside the clips that it trains on, and does not find."""
+    for role in ("validation_dataset", "references", "regularisation"):
+        raw = getattr(run, role)
+        if raw is None:
+            continue
+        try:
+            yield from clips.dropped(scan(DatasetSpec.from_dict(raw), None, memory))
+        except LTX2Error as error:
+            yield Finding(ERROR, role, f"{role}: {error}", "Correct its folder or its limits, or take it out of the run.")
+    if run.adapter and not Path(run.adapter).is_file():
+        yield Finding(ERROR, "adapter", f"The run begins with the adapter {run.adapter}, which is not there.", "Correct its path, or leave adapter out.")
 
 
 def _unusable(spec: DatasetSpec, memory: Path) -> Sequence[Finding]:

@@ -58,11 +58,11 @@ def sizes(index: DatasetIndex, batch_size: int) -> Iterable[Finding]:
         yield Finding(INFO, "snapped", message, "Nothing has to be changed; give the snapped value to silence this.")
     if index.spec.dataset_type == "audio":
         seconds = sum(c.seconds for c in index.clips)
-        yield Finding(INFO, "sizes", f"{index.spec.name}: {of(len(index.clips), 'sound')}, {seconds:.0f} s in all.")
+        yield Finding(INFO, "sizes", f"{index.spec.name}: {of(len(index.clips), 'sound')}, {seconds:.0f} s in all.", "Change window_seconds or duration_interval for other lengths.")
         return
     buckets = Counter(str(c.bucket) for c in index.clips)
     listed = named(f"{count} x {bucket}" for bucket, count in buckets.most_common())
-    yield Finding(INFO, "sizes", f"{index.spec.name}: {of(len(index.clips), 'sample')} after snapping, width x height @ frames: {listed}.")
+    yield Finding(INFO, "sizes", f"{index.spec.name}: {of(len(index.clips), 'sample')} after snapping, width x height @ frames: {listed}.", "Change width, height, frames or bucket_strategy for others.")
     small = [bucket for bucket, count in buckets.items() if count * (index.spec.repeats + 1) < batch_size]
     if small:
         text = f"{of(len(small), 'bucket')} of {index.spec.name} cannot fill a batch of {batch_size}: {named(small)}."
@@ -99,7 +99,7 @@ def rates(looked: Looked) -> Iterable[Finding]:
         "motion keeps its speed, but frames are repeated or left out, which can look jerky."
     )
     advice = "Export the clips at the training rate, or take them out."
-    if abs(usual / spec.frame_rate - 1) > _SAME_RATE:
+    if abs(usual / spec.frame_rate - 1) > _SAME_RATE and 2 * count > len(videos):
         advice = f"Set frame_rate to {usual:g}, which {count} of {len(videos)} clips have."
     yield Finding(WARNING, "frame_rate", text, advice, tuple(sorted(Path(p).name for p in other)))
 
@@ -115,7 +115,7 @@ def sound(looked: Looked, audio_weight: float, audio_only: bool) -> Iterable[Fin
         return
     facts = Counter((i.audio_channels, i.audio_rate) for c in index.clips if c.has_audio and (i := looked.infos.get(c.sound or c.path)) is not None)
     kinds = "; ".join(f"{n} with {of(channels, 'channel')} at {rate / 1000:g} kHz" for (channels, rate), n in facts.most_common(4))
-    yield Finding(INFO, "sound", f"{having} of {of(clips, 'sample')} in {index.spec.name} have sound{f': {kinds}' if kinds else ''}.")
+    yield Finding(INFO, "sound", f"{having} of {of(clips, 'sample')} in {index.spec.name} have sound{f': {kinds}' if kinds else ''}.", "Switch audio off to train the picture alone." if having else "Add clips with sound if it shall be learned.")
     if having and audio_weight == 0:
         yield Finding(INFO, "sound", "audio_weight is 0, so the sound is not trained.", "Raise audio_weight to 1 to train it.")
     if 0 < having < clips and not audio_only and audio_weight:

@@ -17,7 +17,7 @@ class Finding:
     Attributes:
         topic: what it is about, for programs: "captions", "memory", ...
         text: one or two sentences.
-        advice: one suggested change; empty for plain facts.
+        advice: one suggested change; of plain facts, what would make them others.
         files: the clips that it is about.
     """
 

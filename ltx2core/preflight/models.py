@@ -38,10 +38,10 @@ def models(opened: Opened) -> Iterable[Finding]:
     checkpoint, source = opened.checkpoint, opened.text_encoder
     if checkpoint is not None:
         text = f"{checkpoint.path.name} is {checkpoint.family.label}, flavour {checkpoint.flavour}, {checkpoint.header.file_size / 2**30:.1f} GiB."
-        yield Finding(INFO, "checkpoint", text)
+        yield Finding(INFO, "checkpoint", text, "Choose another file if this is not the one you meant.")
     if checkpoint is not None and source is not None:
         try:
             check_matches(source, *hidden_states_needed(checkpoint))
-            yield Finding(INFO, "text_encoder", f"{source.path.name} fits the checkpoint: {source.num_layers} layers of width {source.hidden_size}.")
+            yield Finding(INFO, "text_encoder", f"{source.path.name} fits the checkpoint: {source.num_layers} layers of width {source.hidden_size}.", "Nothing has to be changed.")
         except LTX2Error as error:
             yield Finding(ERROR, "text_encoder", str(error), "Choose the text encoder that the checkpoint was made for.")

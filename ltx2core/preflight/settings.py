@@ -15,10 +15,11 @@ from .finding import ERROR, INFO, WARNING, Finding
 _FEWEST, _MOST_PASSES = 5, 500
 
 
-def training(run: RunConfig, clips: Sequence[Clip], repeats: int = 0) -> Iterable[Finding]:
+def training(run: RunConfig, clips: Sequence[Clip]) -> Iterable[Finding]:
     train = run.train
     passes = train.steps * train.batch_size * train.accumulation / max(1, len(clips))
-    yield Finding(INFO, "steps", f"{train.steps} steps of {train.batch_size * train.accumulation} samples: each of {len(clips)} samples is seen about {passes:.0f} times.")
+    often = f"{passes:.1f}" if passes < 10 else f"{passes:.0f}"
+    yield Finding(INFO, "steps", f"{train.steps} steps of {train.batch_size * train.accumulation} samples: each of {len(clips)} samples is seen about {often} times.", "Change steps for another number.")
     if len(clips) < _FEWEST:
         yield Finding(WARNING, "steps", f"Only {len(clips)} samples are trained; they will be learned by heart.", "Add clips, or take several windows of each (windows all).")
     elif passes > _MOST_PASSES:

@@ -65,7 +65,7 @@ def disk(clips: Sequence[Clip], checkpoint: Checkpoint, run: RunConfig, load: Lo
     elif needed + _SPARE > free:
         yield Finding(WARNING, "disk", text, "Free some space first; the disk would be nearly full.")
     else:
-        yield Finding(INFO, "disk", text)
+        yield Finding(INFO, "disk", text, "Fewer kept states (keep_checkpoints) or captions need less.")
 
 
 def caching_bytes(clips: Sequence[Clip], checkpoint: Checkpoint, vae: VaeMemory) -> int:
@@ -110,9 +110,9 @@ def memory(size: BaseSize, load: Load, wanted: MemorySettings | None, free: Free
         yield Finding(ERROR, "memory", str(error), "Lower width and height first; then frames to 49 or 33; then stream all blocks in Memory Settings.")
         return
     stages = "; ".join(f"{name} {bytes_ / GIB:.1f} GiB" for name, bytes_ in others.items() if bytes_)
-    yield Finding(INFO, "memory", f"Predicted on the card: training {plan.total / GIB:.1f} GiB ({plan}); {stages}. They are never on it together.")
+    yield Finding(INFO, "memory", f"Predicted on the card: training {plan.total / GIB:.1f} GiB ({plan}); {stages}. They are never on it together.", "Stream more blocks, or lower width and height, to need less.")
     host = max(plan.host, *others.values()) / GIB
-    yield Finding(INFO, "host_memory", f"Predicted host memory: {host:.1f} GiB at most, one copy of the largest model; {plan.host / GIB:.1f} GiB page-locked in training.")
+    yield Finding(INFO, "host_memory", f"Predicted host memory: {host:.1f} GiB at most, one copy of the largest model; {plan.host / GIB:.1f} GiB page-locked in training.", "Use int8 precision to need less.")
     if free.device is None:
         return
     peak = max([plan.total, *others.values()])

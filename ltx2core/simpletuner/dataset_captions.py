@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from ..errors import LTX2Error
 from .defaults import Defaults
-from .options import Options, as_data
+from .options import Options, as_data, unknown
 
 _SEPARATORS = {"comma": ",", "space": " ", "period": "."}
 _SHUFFLE = {"count": "count", "split_on": "split_on", "position_start": "keep_first", "include_original": "include_original"}
@@ -41,6 +41,10 @@ def read_captions(options: Options, defaults: Defaults, spec: dict) -> None:
 
 def _shuffle(options: Options, spec: dict) -> None:
     raw = options.read("caption_shuffle", as_data)
+    known = ("enable", "seed", *_SHUFFLE)
+    for key in raw if isinstance(raw, Mapping) else ():
+        if key not in known:
+            raise unknown(f"{options.source}.caption_shuffle", key, known)
     if isinstance(raw, Mapping) and raw.get("enable"):
         shuffle = {ours: raw[theirs] for theirs, ours in _SHUFFLE.items() if theirs in raw}
         if "split_on" in shuffle:

@@ -95,12 +95,17 @@ def _picture(options: Options, defaults: Defaults, spec: dict) -> None:
 
 
 def _video(options: Options, defaults: Defaults, spec: dict) -> tuple[Entry, ...]:
-    block = _Block(options, "video")
-    block.rows(VIDEO_ROWS, spec)
+    block, square = _Block(options, "video"), spec["bucket_strategy"] == "fixed"
+    if block.options.text("bucket_strategy", "aspect_ratio") != "resolution_frames":
+        block.options.idle("frame_interval", "it works with bucket_strategy resolution_frames alone, in SimpleTuner too")
+    block.rows({k: row for k, row in VIDEO_ROWS.items() if not block.options.noted(k)}, spec)
+    if square:
+        # A square crop holds for every way of counting frames.
+        spec["bucket_strategy"] = "fixed"
     spec.setdefault("frame_rate", defaults.frame_rate)
     frames = spec.setdefault("frames", round(_SECONDS * spec["frame_rate"]))
     # SimpleTuner snaps both counts; a clip of just num_frames must not be dropped.
-    spec["min_frames"] = snap_frames(min(spec.get("min_frames", frames), frames)).value
+    spec["min_frames"] = snap_frames(spec.get("min_frames", frames)).value
     block.options.idle("is_i2v", "first_frame_probability of the training settings is what trains image to video")
     options.mapped("video", "dataset", "see video.*")
     return block.options.finish((*VIDEO_ROWS, *VIDEO_KEYS))
@@ -115,6 +120,8 @@ def _audio(options: Options, spec: dict, alone: bool) -> tuple[tuple[Entry, ...]
     block.rows(AUDIO_ROWS, found)
     if only:
         spec |= {**found, "audio": True, "dataset_type": "audio"}
+        # Frames belong to pictures; how short a sound may be is min_duration_seconds.
+        spec.pop("min_frames", None)
         spec["windows"] = _WINDOWS.get(inner.text("truncation_mode", "beginning"), "first")
         inner.honoured("truncation_mode", "dataset.windows")
     else:
@@ -135,6 +142,8 @@ def _role(options: Options, kind: str, defaults: Defaults) -> str:
         return "none"
     if kind == "eval" or options.text("id") == defaults.held_out != "":
         return "validation"
+    if kind in ("video", "image", "audio") and options.number("probability") == 0:
+        return "none"
     if kind == "conditioning":
         shape = options.text("conditioning_type", "reference_strict")
         if shape not in ("reference_strict", "reference_loose", *_MASKS):
@@ -205,6 +214,8 @@ def read_dataset(raw: Mapping[str, object], position: int, defaults: Defaults) -
         options.idle(key, "it is empty")
     if options.read("probability", lambda v: v) is not None:
         spec["probability"] = options.number("probability")
+    if options.number("probability") == 0:
+        options.mapped("probability", "", "a dataset that is never drawn is left out")
     options.honoured("probability", "dataset.probability")
     options.honoured("dataset_type", "dataset.dataset_type")
     read_captions(options, defaults, spec)
@@ -234,7 +245,8 @@ def _finished(options: Options, spec: dict, kind: str, defaults: Defaults, neste
     options.mapped("conditioning_type", "references", "the reference's tokens stand before the clip's (IC-LoRA)")
     options.mapped("conditioning_data", "references", "the dataset whose files have the clips' names; of masks, its folder is dataset.mask_folder")
     options.mapped("source_dataset_id", "references", "found by file names")
-    options.mapped("s2v_datasets", "dataset.sound_folder", "sound of the same file stem")
+    several = len(_names(options, "s2v_datasets")) > 1
+    options.mapped("s2v_datasets", "dataset.sound_folder", "sound of the same file stem" + (", of the first one alone" if several else ""), loss=several)
     offset = options.number("timestep_sampling_offset", 0.0)
     options.mapped("timestep_sampling_offset", "train.timesteps.offsets", "for the clips of this dataset")
     _idle(options)
@@ -250,9 +262,12 @@ def with_sound(datasets: Sequence[Imported]) -> tuple[Imported, ...]:
     """Datasets whose sound comes from another one get its folder; that one is no longer trained alone.
 
     Raises:
-        LTX2Error: a name that no dataset has.
+        LTX2Error: a name that no dataset has, or that two have.
     """
     by_name = {d.name: d for d in datasets}
+    twice = next((d.name for d in datasets if by_name[d.name] is not d), None)
+    if twice is not None:
+        raise LTX2Error(f"Two datasets have the id {twice!r}; give each an id of its own.")
     lent: set[str] = set()
     result = []
     for dataset in datasets:

@@ -10,6 +10,7 @@ from pathlib import Path
 from ..data.scan import scan
 from ..data.spec import DatasetSpec
 from ..errors import LTX2Error
+from ..runspec import RunFile
 from . import memory, methods, model, outside, training, validation
 from .datasets import Imported, read_dataset, with_masks, with_sound
 from .defaults import Defaults
@@ -158,6 +159,12 @@ def count_samples(datasets: Sequence[Imported]) -> int:
     """Samples of an epoch, by looking through the folders."""
     specs = [DatasetSpec.from_dict(d.spec) for d in datasets if d.role == "train"]
     return sum(len(scan(spec).clips) * (spec.repeats + 1) for spec in specs)
+
+
+def datasets_of(run: RunFile) -> tuple[tuple[str, DatasetSpec], ...]:
+    """(role, dataset) of every folder of ``run``: those to train on, then held-out clips, references and regularisation."""
+    others = (("validation", run.validation_dataset), ("references", run.references), ("regularisation", run.regularisation))
+    return (*(("train", spec) for spec in run.specs), *((role, DatasetSpec.from_dict(raw)) for role, raw in others if raw is not None))
 
 
 def import_config(raw: Mapping[str, object], backends: Sequence[Mapping[str, object]], folder: Path, given: Given = Given(), source: str = "config") -> ImportedRun:

@@ -98,8 +98,12 @@ class Options:
         return self.read(key, as_data)
 
     def _note(self, key: str, status: str, where: str, note: str, loss: bool) -> None:
-        if key in self._values and not any(e.key == key for e in self.entries):
+        if key in self._values and not self.noted(key):
             self.entries.append(Entry(self._source, key, self._values[key], status, where, note, loss))
+
+    def noted(self, key: str) -> bool:
+        """Whether the key has its entry already."""
+        return any(e.key == key for e in self.entries)
 
     def honoured(self, key: str, where: str, note: str = "") -> None:
         """The key means the same at ``where``. Says nothing for a key that is not written."""

@@ -30,7 +30,7 @@ from ltx2core.tiny_gemma import write_tiny_gemma
 
 @pytest.fixture
 def index(clips):
-    return scan(DatasetSpec(str(clips), width=128, height=96, frames=17))
+    return scan(DatasetSpec(str(clips), width=64, height=64, frames=17))
 
 
 @pytest.fixture
@@ -125,7 +125,7 @@ def test_other_weights_or_settings_make_other_entries(build, index, parts, tmp_p
     other = open_checkpoint(write_tiny_checkpoint(tmp_path / "other.safetensors", seed=5))
     second = build(index, (other, source))
     third = build(index, (checkpoint, open_text_encoder(write_tiny_gemma(tmp_path / "other_gemma.safetensors", seed=5))))
-    fourth = build(scan(DatasetSpec(index.spec.folder, width=128, height=96, frames=9)))
+    fourth = build(scan(DatasetSpec(index.spec.folder, width=64, height=64, frames=9)))
     for a, b, c, d in zip(first.clips, second.clips, third.clips, fourth.clips, strict=True):
         assert a.latents != b.latents and a.text != b.text
         assert a.latents == c.latents and a.text != c.text

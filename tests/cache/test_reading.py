@@ -13,7 +13,7 @@ from ltx2core.media.write import write_audio
 @pytest.fixture
 def build(parts, tmp_path, services, recorder):
     def run(clips, **values):
-        index = scan(DatasetSpec.from_dict({"folder": str(clips), "width": 96, "height": 64, "frames": 17, **values}))
+        index = scan(DatasetSpec.from_dict({"folder": str(clips), "width": 96, "height": 64, "frames": 9, **values}))
         return build_cache(index, *parts, tmp_path / "cache", **services(recorder))
 
     return run

@@ -24,7 +24,7 @@ def tone(path, seconds, rate=44100, channels=1):
 
 @pytest.mark.parametrize(
     ("values", "frames"),
-    [({}, 41), ({"bucket_strategy": "resolution_frames"}, 41), ({"bucket_strategy": "resolution_frames", "frame_interval": 20}, 33), ({"bucket_strategy": "resolution_frames", "frame_interval": 200}, 41), ({"frames": 25}, 25)],
+    [({}, 41), ({"bucket_strategy": "resolution_frames"}, 41), ({"bucket_strategy": "resolution_frames", "frame_interval": 20}, 33), ({"bucket_strategy": "resolution_frames", "frame_interval": 200}, 41), ({"bucket_strategy": "fixed", "frame_interval": 20}, 33), ({"frames": 25}, 25)],
 )  # fmt: skip
 def test_frames_of_a_bucket(tmp_path, film, values, frames):
     """1.8 s are 45 frames: 41 = 8 * 5 + 1 of them, or in steps of 20, 40, of which 33; a step beyond the clip is none."""
@@ -162,7 +162,7 @@ def test_max_samples_are_drawn_by_the_seed(tmp_path):
 @pytest.mark.parametrize(
     ("values", "said"),
     [
-        ({"windows": "some"}, "choose one of first, last, random, all"), ({"frame_interval": 8}, "resolution_frames alone"), ({"max_frames": 3}, "below min_frames"),
+        ({"windows": "some"}, "choose one of first, last, random, all"), ({"frame_interval": 8}, "resolution_frames or fixed"), ({"max_frames": 3}, "below min_frames"),
         ({"min_aspect_ratio": 2.0, "max_aspect_ratio": 1.0}, "no clip could be used"), ({"dataset_type": "audio", "audio": False}, "nothing to train"),
         ({"dataset_type": "image", "sound_folder": "x"}, "leave it empty"), ({"probability": -1.0}, "probability is -1"), ({"frame_rate": float("nan")}, "frame_rate is nan"),
         ({"caption_shuffle": {"count": 0}}, "count of at least 1"), ({"caption_shuffle": {"amount": 2}}, "has no option 'amount'"), ({"duration_interval": 0.0}, "seconds above 0"),

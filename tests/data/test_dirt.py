@@ -85,14 +85,14 @@ def harness(script, folder, count, seed):
 
 
 def test_broken_bytes_never_crash(tmp_path, request):
-    count = 2000 if request.config.getoption("--full") else 160
+    count = 2000 if request.config.getoption("--full") else 80
     totals = harness("fuzz.py", tmp_path / "fuzz", count, 11)
     # Some mutations hit bytes that do not matter; most must have been noticed.
     assert totals["read"] + totals["left out"] >= count and totals["read"] > 0 and totals["left out"] > count // 3
 
 
 def test_broken_models_caches_and_settings_never_crash(tmp_path, request):
-    count = 2000 if request.config.getoption("--full") else 300
+    count = 2000 if request.config.getoption("--full") else 100
     totals = harness("fuzz_files.py", tmp_path / "fuzz", count, 12)
     assert sum(sum(kind.values()) for kind in totals.values()) == count
     # Memories heal themselves; everything else refuses what it cannot trust, and a damaged cache entry is never taken.

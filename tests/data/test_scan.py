@@ -1,5 +1,7 @@
 """What becomes of every file of a folder."""
 
+import shutil
+
 import pytest
 import torch
 
@@ -12,10 +14,16 @@ from ltx2core.media.probe import probe
 from ltx2core.media.write import write_video
 
 
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("drawn")
+    write_demo_clips(folder, count=5)
+    return folder
+
+
 @pytest.fixture
-def folder(tmp_path):
-    write_demo_clips(tmp_path, count=5)
-    return tmp_path
+def folder(drawn, tmp_path):
+    return shutil.copytree(drawn, tmp_path / "clips")
 
 
 def spec(folder, **values):

@@ -55,6 +55,21 @@ def test_simpletuners_files_train_on_the_canvas(comfy, prompt):
     assert (comfy.base / "output" / "imported_cache" / "latents").is_dir()
 
 
+def test_every_dataset_of_the_files_can_be_had(comfy, prompt, files):
+    """A second one to train on, and the held-out one; beyond them the numbers are told."""
+    held = {**BACKENDS[0], "id": "held", "dataset_type": "eval"}
+    (files / "three.json").write_text(json.dumps([*BACKENDS, {**BACKENDS[0], "id": "more"}, held]), encoding="utf-8")
+
+    def chosen(which):
+        nodes = {"import": prompt()["import"]}
+        nodes["import"]["inputs"] |= {"datasets": "three.json", "which": which}
+        return comfy.run(nodes)["import"]["text"][0]
+
+    assert "1 clips (train); 2 more (train); 3 held (validation). This one is 3." in chosen(3)
+    with pytest.raises(HostError, match="have 3 datasets and which is 4"):
+        chosen(4)
+
+
 def test_a_run_that_would_fail_stops_at_the_check(comfy, prompt, files):
     (files / "audio.json").write_text(json.dumps({**CONFIG, "peft_lora_target_modules": ["no_such_layer"], "output_dir": "stopped"}), encoding="utf-8")
     with pytest.raises(HostError, match="no_such_layer"):

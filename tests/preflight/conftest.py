@@ -1,7 +1,9 @@
 """A tiny run whose parts the tests spoil one by one."""
 
 import json
+import shutil
 from fractions import Fraction
+from pathlib import Path
 
 import av
 import numpy as np
@@ -42,8 +44,6 @@ def film():
 class TinyRun:
     def __init__(self, folder):
         self.folder, self.clips = folder, folder / "clips"
-        write_tiny_checkpoint(folder / "tiny.safetensors")
-        write_tiny_gemma(folder / "gemma.safetensors")
         self.values = {
             "checkpoint": "tiny.safetensors", "text_encoder": "gemma.safetensors", "output": "out",
             "dataset": {"folder": "clips", "width": 96, "height": 64, "frames": 9}, "train": {"steps": 20},
@@ -61,12 +61,20 @@ class TinyRun:
         return check_run(read_run(self.write(**values)), free)
 
 
-@pytest.fixture
-def tiny_run(tmp_path, film):
-    """Six clips of 25 frames a second with sound, each with a caption of its own."""
-    run = TinyRun(tmp_path)
-    run.clips.mkdir()
+@pytest.fixture(scope="session")
+def made(tmp_path_factory):
+    """Six clips of 25 frames a second with sound, each with a caption of its own, and tiny models."""
+    folder = tmp_path_factory.mktemp("preflight")
+    write_tiny_checkpoint(folder / "tiny.safetensors")
+    write_tiny_gemma(folder / "gemma.safetensors")
+    (folder / "clips").mkdir()
     for i, caption in enumerate(CAPTIONS):
-        film(run.clips / f"{i}.mp4", 1)
-        (run.clips / f"{i}.txt").write_text(caption, encoding="utf-8")
-    return run
+        write_film(folder / "clips" / f"{i}.mp4", 1)
+        (folder / "clips" / f"{i}.txt").write_text(caption, encoding="utf-8")
+    return folder
+
+
+@pytest.fixture
+def tiny_run(made, tmp_path):
+    """A copy that a test may spoil."""
+    return TinyRun(Path(shutil.copytree(made, tmp_path / "run")))

@@ -146,13 +146,27 @@ def test_a_folder_without_a_usable_clip_is_an_error(tiny_run):
     assert tiny_run.check(**tiny_run.dataset(folder="nowhere")).errors[0].topic == "dataset"
 
 
-def test_every_finding_but_a_plain_fact_suggests_one_change(tiny_run, film):
+def test_what_a_run_needs_beside_its_clips(tiny_run, film):
+    """It would be missed when everything is cached and the transformer loaded."""
+    other = {**tiny_run.dataset()["dataset"], "folder": "nowhere"}
+    found = tiny_run.check(validation_dataset=other, references=other, regularisation=other, adapter="gone.safetensors", previews=[{"name": "p", "prompt": "x", "image": "gone.png"}])
+    assert {f.topic for f in found.errors} == {"validation_dataset", "references", "regularisation", "adapter", "samples"}
+    (tiny_run.folder / "held").mkdir()
+    film(tiny_run.folder / "held" / "a.mp4", 1)
+    (tiny_run.folder / "held" / "a.txt").write_text("A bird sings.", encoding="utf-8")
+    (tiny_run.folder / "held" / "empty.mp4").write_bytes(b"")
+    (tiny_run.folder / "held" / "empty.txt").write_text("A bird flies.", encoding="utf-8")
+    held = tiny_run.check(validation_dataset={**other, "folder": "held"})
+    assert not held.errors and held.about("dropped")[0].files == ("empty.mp4",)
+
+
+def test_every_finding_suggests_one_change(tiny_run, film):
     (tiny_run.clips / "empty.mp4").write_bytes(b"")
     film(tiny_run.clips / "0.mp4", 1, rate=30, sound=None)
     (tiny_run.clips / "1.txt").write_text("A still house.", encoding="utf-8")
     result = tiny_run.check(Free(GIB // 10, GIB), train={"steps": 1}, samples=[{"name": "a", "prompt": "x", "settings": {"video_cfg": 9.0}}])
     assert {f.severity for f in result.findings} == set(SEVERITIES)
-    assert all(f.advice.count(".") >= 1 for f in result.findings if f.severity != "info")
+    assert all(f.advice.endswith(".") for f in result.findings)
     assert [SEVERITIES.index(f.severity) for f in result.findings] == sorted(SEVERITIES.index(f.severity) for f in result.findings)
 
 

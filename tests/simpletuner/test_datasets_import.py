@@ -57,13 +57,31 @@ def test_a_dataset(changes, field, value):
 VIDEOS = [
     ({"num_frames": 61}, "frames", 61), ({"min_frames": 17}, "min_frames", 17), ({"num_frames": 61, "min_frames": 61}, "min_frames", 57), ({"max_frames": 200}, "max_frames", 200),
     ({"frame_rate": 24}, "frame_rate", 24.0), ({"bucket_strategy": "resolution_frames", "frame_interval": 8}, "frame_interval", 8),
-    ({"bucket_strategy": "resolution_frames"}, "bucket_strategy", "resolution_frames"),
+    ({"bucket_strategy": "resolution_frames"}, "bucket_strategy", "resolution_frames"), ({"frame_interval": 8}, "frame_interval", 0),
+    ({"num_frames": 49, "min_frames": 119}, "min_frames", 113),
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize(("video", "field", "value"), VIDEOS)
 def test_the_video_block(video, field, value):
     assert getattr(spec_of(video=video), field) == value
+
+
+def test_a_square_crop_holds_for_every_way_of_counting_frames():
+    square = spec_of({"crop": True, "crop_aspect": "square"}, video={"bucket_strategy": "resolution_frames", "frame_interval": 8})
+    assert (square.bucket_strategy, square.frame_interval) == ("fixed", 8)
+    assert spec_of({"crop": True, "crop_aspect": "square"}, video={"bucket_strategy": "aspect_ratio"}).bucket_strategy == "fixed"
+
+
+def test_short_sounds_are_not_measured_by_the_frames_of_pictures():
+    """A sound of a second is kept: only min_duration_seconds leaves sounds out."""
+    assert spec_of(base=SOUND).min_frames == DatasetSpec("x").min_frames < 25
+    assert spec_of(base=VIDEO, audio={"audio_only": True}).min_frames == DatasetSpec("x").min_frames
+
+
+def test_a_dataset_that_is_never_drawn_is_left_out():
+    run = run_of({**VIDEO, "probability": 0}, {**VIDEO, "id": "w", "probability": 1})
+    assert [s.id for s in run.specs] == ["w"]
 
 
 def test_frames_without_a_count_are_five_seconds():
@@ -114,6 +132,10 @@ def test_roles():
 def test_sound_of_another_dataset():
     run = run_of({**VIDEO, "s2v_datasets": ["a"]}, SOUND)
     assert len(run.specs) == 1 and run.specs[0].sound_folder == "/data/sounds"
+    both = import_config({"max_train_steps": 10}, [{**VIDEO, "s2v_datasets": ["a", "b"]}, SOUND, {**SOUND, "id": "b"}], HERE)
+    assert [e.key for e in both.report.losses] == ["s2v_datasets"], "only one folder is paired"
+    with pytest.raises(LTX2Error, match="Two datasets have the id 'v'"):
+        run_of(VIDEO, VIDEO)
     with pytest.raises(LTX2Error, match="no dataset of the file"):
         run_of({**VIDEO, "s2v_datasets": ["b"]}, SOUND)
 
@@ -137,7 +159,7 @@ def test_masks_of_another_dataset():
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"reapets": 3}, "did you mean 'repeats'"), ({"video": {"num_frame": 3}}, "did you mean 'num_frames'"), ({"audio": {"chanels": 1}}, "did you mean 'channels'"),
+        ({"reapets": 3}, "did you mean 'repeats'"), ({"video": {"num_frame": 3}}, "did you mean 'num_frames'"), ({"audio": {"chanels": 1}}, "did you mean 'channels'"), ({"caption_shuffle": {"cuont": 1}}, "did you mean 'count'"),
         ({"type": "aws"}, "folders of this machine"), ({"dataset_type": "movie"}, "dataset_type"), ({"instance_data_dir": ""}, "instance_data_dir"),
         ({"caption_strategy": "huggingface"}, "caption_strategy"), ({"dataset_type": "conditioning", "conditioning_type": "controlnet"}, "conditioning_type"),
         ({"video": [1]}, "video must be an object"), ({"disabled": True}, "No dataset is left"), ({"resolution_type": "inch"}, "resolution_type"),
