@@ -8,10 +8,14 @@ from importlib import import_module
 from pathlib import Path
 
 
-
 def _graph_class():
     """The canvas builder lies beside this package, whose own name depends on who loads it."""
     return import_module(f"{__package__.removesuffix('ltx2core.commands')}workflows.graph").Graph
+
+
+def _given(name: str | None) -> str:
+    """A model that lies where the command is given, in full; otherwise the name, which is looked for beside the run file."""
+    return "" if not name else str(Path(name).absolute()) if Path(name).exists() else name
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -21,7 +25,7 @@ def run(arguments: argparse.Namespace) -> None:
     from ..simpletuner.importer import import_files
     from ..simpletuner.model import Given
 
-    given = Given(arguments.checkpoint or "", arguments.text_encoder or "")
+    given = Given(_given(arguments.checkpoint), _given(arguments.text_encoder))
     imported = import_files(arguments.config, arguments.datasets, root=arguments.root, given=given)
     write_json(arguments.out, imported.run)
     workflow = arguments.workflow or arguments.out.with_name(f"{arguments.out.stem}-canvas.json")

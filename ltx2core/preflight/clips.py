@@ -66,7 +66,8 @@ def sizes(index: DatasetIndex, batch_size: int) -> Iterable[Finding]:
     small = [bucket for bucket, count in buckets.items() if count * (index.spec.repeats + 1) < batch_size]
     if small:
         text = f"{of(len(small), 'bucket')} of {index.spec.name} cannot fill a batch of {batch_size}: {named(small)}."
-        yield Finding(WARNING, "sizes", text, "Lower batch_size, add clips of these proportions, or choose bucket_strategy fixed.")
+        other = "." if index.spec.bucket_strategy == "fixed" else ", or choose bucket_strategy fixed."
+        yield Finding(WARNING, "sizes", text, f"Lower batch_size, add clips of these proportions{other}")
 
 
 def masks(index: DatasetIndex) -> Iterable[Finding]:
@@ -113,9 +114,12 @@ def sound(looked: Looked, audio_weight: float, audio_only: bool) -> Iterable[Fin
         text = f"Sound alone is trained and {of(clips - having, 'sample')} of {index.spec.name} have none: {named(silent)}."
         yield Finding(ERROR, "sound", text, "Take them out, or switch audio_only off.", tuple(silent))
         return
+    if index.spec.dataset_type == "image":
+        return
     facts = Counter((i.audio_channels, i.audio_rate) for c in index.clips if c.has_audio and (i := looked.infos.get(c.sound or c.path)) is not None)
     kinds = "; ".join(f"{n} with {of(channels, 'channel')} at {rate / 1000:g} kHz" for (channels, rate), n in facts.most_common(4))
-    yield Finding(INFO, "sound", f"{having} of {of(clips, 'sample')} in {index.spec.name} have sound{f': {kinds}' if kinds else ''}.", "Switch audio off to train the picture alone." if having else "Add clips with sound if it shall be learned.")
+    advice = "Nothing has to be changed." if index.spec.dataset_type == "audio" else "Switch audio off to train the picture alone." if having else "Add clips with sound if it shall be learned."
+    yield Finding(INFO, "sound", f"{having} of {of(clips, 'sample')} in {index.spec.name} have sound{f': {kinds}' if kinds else ''}.", advice)
     if having and audio_weight == 0:
         yield Finding(INFO, "sound", "audio_weight is 0, so the sound is not trained.", "Raise audio_weight to 1 to train it.")
     if 0 < having < clips and not audio_only and audio_weight:

@@ -36,13 +36,13 @@ class Finding:
 
 @dataclass(frozen=True)
 class Preflight:
-    """The findings, the gravest first."""
+    """The findings, the gravest first, each once."""
 
     findings: tuple[Finding, ...]
 
     @classmethod
     def of(cls, findings: Iterable[Finding]) -> Preflight:
-        return cls(tuple(sorted(findings, key=lambda f: SEVERITIES.index(f.severity))))
+        return cls(tuple(sorted(dict.fromkeys(findings), key=lambda f: SEVERITIES.index(f.severity))))
 
     @property
     def errors(self) -> tuple[Finding, ...]:

@@ -112,7 +112,7 @@ def memory(size: BaseSize, load: Load, wanted: MemorySettings | None, free: Free
     stages = "; ".join(f"{name} {bytes_ / GIB:.1f} GiB" for name, bytes_ in others.items() if bytes_)
     yield Finding(INFO, "memory", f"Predicted on the card: training {plan.total / GIB:.1f} GiB ({plan}); {stages}. They are never on it together.", "Stream more blocks, or lower width and height, to need less.")
     host = max(plan.host, *others.values()) / GIB
-    yield Finding(INFO, "host_memory", f"Predicted host memory: {host:.1f} GiB at most, one copy of the largest model; {plan.host / GIB:.1f} GiB page-locked in training.", "Use int8 precision to need less.")
+    yield Finding(INFO, "host_memory", f"Predicted host memory: {host:.1f} GiB at most, one copy of the largest model; {plan.host / GIB:.1f} GiB page-locked in training.", "Fewer streamed blocks or a smaller precision need less.")
     if free.device is None:
         return
     peak = max([plan.total, *others.values()])

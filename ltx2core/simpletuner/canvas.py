@@ -23,8 +23,8 @@ _OBJECTIVE_OWN = ("loss", "huber_c", "audio_only", "av_cross_timestep")  # of th
 _CREPA = {"block_index": "block"}
 _ROLLOUT = {"steps": "sampling_steps"}
 _MEMORY = {"streamed": "streamed_blocks", "kept": "kept_blocks", "compiled": "compile", "captured": "capture"}
-# Of a dataset: its name, which the folder gives too, what has no meaning in a graph, and the mixture's part.
-_FOUND = ("id", "disabled", "probability")
+# Of a dataset: what has no meaning in a graph, and the mixture's part.
+_FOUND = ("disabled", "probability")
 _MIXED = 4  # datasets that Mix Datasets takes
 
 
@@ -63,6 +63,8 @@ def _renamed(values: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, A
 def _options(build: _Builder, spec: DatasetSpec) -> dict[str, Any]:
     """The wire of Dataset Options, with what Video Dataset has no widget for; nothing where all of it is as usual."""
     known, values, defaults = build.names("LTX2DatasetOptions"), to_plain(spec), defaults_of(DatasetSpec)
+    # The folder gives the name too.
+    values["id"] = "" if spec.id == Path(spec.folder).name else spec.id
     changed = {k: v for k, v in values.items() if k in known and k not in _FOUND and v != defaults.get(k)}
     if spec.caption_shuffle is not None:
         shuffle = to_plain(spec.caption_shuffle)

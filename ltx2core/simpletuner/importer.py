@@ -215,7 +215,8 @@ def import_files(config: Path, backends: Path | None = None, *, root: Path | Non
     """Read a configuration and its datasets' file (by default the one that the configuration names).
 
     Args:
-        root: what relative paths inside start from; the configuration's folder when None.
+        root: what relative paths inside start from; the configuration's folder when None. The run has them in full, as it
+            may be kept elsewhere.
     """
     raw = read_config(config)
-    return import_config(raw, read_backends(backends or _backend_file(raw, config)), root or config.parent, given, config.name)
+    return import_config(raw, read_backends(backends or _backend_file(raw, config)), (root or config.parent).absolute(), given, config.name)

@@ -45,6 +45,22 @@ def onsets(waveform):
     return (starts[keep] / waveform.rate).tolist()
 
 
+@pytest.mark.parametrize(("suffix", "codec"), [(".mp3", "libmp3lame"), (".aac", "aac")])
+def test_sound_without_a_table_of_contents_is_counted(tmp_path, suffix, codec):
+    """Two seconds at 32 kbit/s and four at 192: the first bit rate says another length, and windows behind the end would be silence."""
+    parts = b""
+    for name, seconds, bit_rate in (("quiet", 2, 32_000), ("loud", 4, 192_000)):
+        with av.open(str(tmp_path / f"{name}{suffix}"), "w", options={"write_xing": "0", "id3v2_version": "0"} if codec != "aac" else {}) as container:
+            stream = container.add_stream(codec, rate=48000, layout="stereo")
+            stream.bit_rate = bit_rate
+            noise = np.random.default_rng(0).integers(-9000, 9000, (seconds * 48000, 2)) if name == "loud" else np.zeros((seconds * 48000, 2))
+            mux_sound(container, stream, noise.astype(np.int16).reshape(1, -1), "stereo")
+        parts += (tmp_path / f"{name}{suffix}").read_bytes()
+    (tmp_path / f"both{suffix}").write_bytes(parts)
+    info = probe(tmp_path / f"both{suffix}")
+    assert info.duration == info.audio_to == pytest.approx(6, abs=0.15)
+
+
 @pytest.mark.parametrize("suffix", list(CODECS))
 def test_sound_of_every_format_keeps_its_times(tmp_path, suffix):
     path, beeps = tmp_path / f"sound{suffix}", [1.0, 7.5, 9.0]

@@ -87,6 +87,8 @@ def test_several_datasets_are_mixed():
     assert [inner.inputs.get(f"share_{n}") for n in range(1, 5)] == [4, 5, 6, None]
     assert [outer.inputs[f"share_{n}"] for n in range(1, 5)] == [1, 2, 3, 15] and outer.inputs["cache_4"].node == inner.id
     assert next(n for n in graph.nodes if n.kind == "LTX2TrainLoRA").inputs["cache"].node == outer.id
+    # Offsets and messages name a dataset by its id.
+    assert [n.inputs["id"] for n in graph.nodes if n.kind == "LTX2DatasetOptions"] == [f"d{i}" for i in range(6)]
     sound = next(n for n in graph.nodes if n.kind == "LTX2DatasetOptions" and "shuffles" in n.inputs)
     assert next(n for n in graph.nodes if n.inputs.get("dataset_type") == "audio").inputs["options"].node == sound.id
     assert sound.inputs.items() >= {"duration_interval": 2.0, "max_seconds": 9.0, "shuffles": 3, "shuffle_split_on": ","}.items()

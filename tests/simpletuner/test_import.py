@@ -1,6 +1,7 @@
 """Whole files: the guide's lowest-memory configuration, every style of writing, and a run that trains."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -65,12 +66,19 @@ def test_broken_files_are_one_sentence(name, content, said, tmp_path):
         read_config(tmp_path / name)
 
 
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("made")
+    write_tiny_checkpoint(folder / "tiny.safetensors")
+    write_tiny_gemma(folder / "gemma.safetensors")
+    write_demo_clips(folder / "datasets" / "videos", count=3)
+    return folder
+
+
 @pytest.fixture
-def files(tmp_path, lowest, backends):
+def files(made, tmp_path, lowest, backends):
     """A configuration for tiny models, in the guide's form."""
-    write_tiny_checkpoint(tmp_path / "tiny.safetensors")
-    write_tiny_gemma(tmp_path / "gemma.safetensors")
-    write_demo_clips(tmp_path / "datasets" / "videos", count=3)
+    shutil.copytree(made, tmp_path, dirs_exist_ok=True)
     # Streaming needs a card; everything else stays.
     config = {k: v for k, v in lowest.items() if k not in ("ramtorch", "base_model_precision")}
     config |= {"max_train_steps": 2, "mixed_precision": "no", "optimizer": "adamw", "resolution": 96}
@@ -91,6 +99,17 @@ def test_an_imported_run_trains(files, capsys):
     assert result.steps == 2 and runner.adapter_path == files / "output" / "low" / "low.safetensors" and runner.adapter_path.is_file()
     assert main([*command, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["lossless"] is True
+
+
+def test_a_run_that_is_written_elsewhere_finds_its_folders_and_models(files, monkeypatch):
+    """Files are named as they are seen from where the command is given."""
+    monkeypatch.chdir(files)
+    assert main(["import-simpletuner", "config.json", "--out", "elsewhere/run.json", "--checkpoint", "tiny.safetensors", "--text-encoder", "gemma.safetensors"]) == 0
+    run = read_run(files / "elsewhere" / "run.json")
+    assert run.specs[0].folder == str(files / "datasets" / "videos") and run.output == str(files / "output" / "low")
+    assert (run.checkpoint, run.text_encoder) == (str(files / "tiny.safetensors"), str(files / "gemma.safetensors"))
+    canvas = json.loads((files / "elsewhere" / "run-canvas.api.json").read_text(encoding="utf-8"))
+    assert next(n["inputs"]["folder"] for n in canvas.values() if n["class_type"] == "LTX2VideoDataset") == run.specs[0].folder
 
 
 def test_epochs_are_counted_from_the_folders(files):
