@@ -12,11 +12,12 @@ from ..data.spec import DatasetSpec
 from ..errors import LTX2Error
 from ..runspec import RunFile
 from . import memory, methods, model, outside, training, validation
-from .datasets import Imported, read_dataset, with_masks, with_sound
+from .datasets import Imported, read_dataset
 from .defaults import Defaults
 from .idle import NEUTRAL, REASONS
 from .model import Given
 from .options import Options, unknown
+from .partners import with_masks, with_sound
 from .report import Entry, Report
 from .rows import ALIASES, ROWS, put, read_rows
 from .source import read_backends, read_config
