@@ -87,8 +87,13 @@ def test_a_cache_is_not_written_outside_of_the_hosts_folders(comfy, prompt, fold
 
 
 def test_the_imported_workflow_is_taken_by_the_host(comfy, files, tmp_path, tiny_names):
-    imported = import_files(files / "config.json", files / "datasets.json").run
+    """Two datasets to train on and a held-out one, all of them wired."""
+    several = [{**BACKENDS[0], "probability": 1}, {**BACKENDS[0], "id": "more", "probability": 2}, {**BACKENDS[0], "id": "held", "dataset_type": "eval"}]
+    (files / "several.json").write_text(json.dumps(several), encoding="utf-8")
+    imported = import_files(files / "config.json", files / "several.json").run
     (tmp_path / "run.json").write_text(json.dumps({**imported, "checkpoint": tiny_names[0], "text_encoder": tiny_names[1], "name": "from_graph"}), encoding="utf-8")
     made, left = canvas_files(read_run(tmp_path / "run.json"), Graph, tmp_path / "imported.json")
-    assert comfy.run(made[tmp_path / "imported.api.json"]) is not None
+    nodes = made[tmp_path / "imported.api.json"]
+    assert [n["class_type"] for n in nodes.values()].count("LTX2CacheDataset") == 3
+    assert comfy.run(nodes) is not None
     assert (comfy.base / "models" / "loras" / "from_graph.safetensors").is_file()
