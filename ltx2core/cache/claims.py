@@ -58,6 +58,13 @@ class Claims:
             Path(lock.lock_file).unlink(missing_ok=True)
 
 
+def clear_locks(root: Path) -> None:
+    """Remove the lock files of processes that are gone; what one is still at stays locked."""
+    for path in sorted((root / LOCKS).glob("*.lock")):
+        with Claims(root) as claims, suppress(LTX2Error):
+            claims.take(path.stem)
+
+
 def rounds(items: Mapping[str, T], kind: str, store: Store, claims: Claims, check: Callable[[], None]) -> Iterator[Iterator[tuple[str, T]]]:
     """The ``items`` (key -> item) that this process is to make, each locked when it comes; in several rounds.
 

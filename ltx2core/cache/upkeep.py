@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ..errors import LTX2Error
 from ..protocols import Progress, Reporter
-from .claims import LOCKS
+from .claims import clear_locks
 from .dataset import MANIFESTS, MASKS, DatasetCache
 from .digests import LEDGER, Ledger
 from .store import DamagedEntry, Store
@@ -164,6 +164,9 @@ def collect(root: Path, days: float, dry: bool = False) -> Removed:
     unused = [e for e in entries(root) if (e.kind, e.key) not in named and e.written <= before]
     left = _half_written(root)
     removed = Removed(_kinds(unused), _sum(left))
-    for path in () if dry else (*(e.path for e in unused), *left, *(root / LOCKS).glob("*.lock")):
+    if dry:
+        return removed
+    for path in (*(e.path for e in unused), *left):
         path.unlink(missing_ok=True)
+    clear_locks(root)
     return removed

@@ -14,12 +14,14 @@ from ..media.probe import MediaInfo
 from .finding import ERROR, INFO, WARNING, Finding, named, of
 
 _SAME_RATE = 0.01  # share by which rates may differ and no frame is repeated or left out in a clip's length
+# Reasons that name a setting behind their semicolon, not a change.
+_LIMIT = re.compile(r"min_|max_")
 # What helps against a reason; the first pattern that fits.
 _ADVICE = (
-    (re.compile(r"min_frames"), "Lower min_frames, or take longer clips."), (re.compile(r"max_frames"), "Raise max_frames, or cut the clips with windows all."),
+    (re.compile(r"min_frames"), "Lower min_frames, or take longer clips."), (re.compile(r"max_frames"), "Raise max_frames, or set it to 0: of longer clips, windows says which part is taken."),
     (re.compile(r"min_seconds|max_seconds"), "Change the limit, or take other sounds."),
-    (re.compile(r"empty caption"), "Describe the clip in its caption file."), (re.compile(r"no caption"), "Write a caption beside each clip, or choose caption_strategy filename."),
-    (re.compile(r"UTF-8"), "Save it as UTF-8."), (re.compile(r"min_side|aspect_ratio"), "Change the limit, or take other clips."),
+    (re.compile(r"no caption"), "Write a caption beside each clip, or choose caption_strategy filename."),
+    (re.compile(r"min_side|aspect_ratio"), "Change the limit, or take other clips."),
     (re.compile(r"no sound|sound file"), "Add sound, or switch audio off."), (re.compile(r"cannot be read|no picture|can be decoded|known codec"), "Re-encode it, or take it out of the folder."),
 )  # fmt: skip
 
@@ -42,10 +44,18 @@ def _grouped(index: DatasetIndex) -> dict[str, list[str]]:
     return {f"{files[0][1].rstrip('.')}": [n for n, _ in files] for files in groups.values()}
 
 
+def _advice(reason: str) -> tuple[str, str]:
+    """The reason, and the one change that is suggested: what the settings allow, or what the reason says itself behind a semicolon."""
+    fact, said, own = reason.rpartition("; ")
+    if said and not _LIMIT.search(reason):
+        return fact, f"{own[0].upper()}{own[1:]}."
+    return reason, next((a for pattern, a in _ADVICE if pattern.search(reason)), "Mend it, or take it out of the folder.")
+
+
 def dropped(index: DatasetIndex) -> Iterable[Finding]:
     """Clips that are left out, one finding for each kind of reason."""
     for reason, files in _grouped(index).items():
-        advice = next((a for pattern, a in _ADVICE if pattern.search(reason)), "Mend it, or take it out of the folder.")
+        reason, advice = _advice(reason)
         topic = "captions" if "caption" in reason else "dropped"
         example = f" ({files[0]}: {reason})" if len(files) > 1 else f" ({reason})"
         text = f"{of(len(files), 'file')} of {index.spec.name} {'is' if len(files) == 1 else 'are'} left out: {named(files)}{example}."

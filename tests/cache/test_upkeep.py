@@ -7,6 +7,7 @@ import time
 import pytest
 
 from ltx2core.cache.build import build_cache
+from ltx2core.cache.claims import LOCKS, Claims
 from ltx2core.cache.dataset import DatasetCache
 from ltx2core.cache.store import Store
 from ltx2core.cli import main
@@ -94,6 +95,17 @@ def test_gc_removes_what_no_set_names_and_is_old(cache, capsys):
     next((cache.root / "manifests").iterdir()).unlink()
     assert said(capsys, "gc", cache.root, "--days", "0")[1]["kinds"].keys() == {"latents", "text"}
     assert not list(cache.root.rglob("*.safetensors"))
+
+
+def test_gc_lets_work_go_on_that_another_process_is_at(cache, capsys):
+    (cache.root / LOCKS).mkdir(exist_ok=True)
+    (cache.root / LOCKS / "gone.lock").touch()
+    with Claims(cache.root) as other:
+        assert other.take("busy")
+        assert said(capsys, "gc", cache.root)[0] == 0
+        assert [p.name for p in (cache.root / LOCKS).iterdir()] == ["busy.lock"]
+        with Claims(cache.root) as mine:
+            assert not mine.take("busy")
 
 
 @pytest.mark.parametrize(
