@@ -114,6 +114,13 @@ def _mask(path: Path, info: MediaInfo, look: _Look) -> MediaInfo | None:
     return found.info
 
 
+def _sounds(spec: DatasetSpec, look: _Look, path: Path) -> bool:
+    """Whether there is a file that gives the clip's sound, and it has any."""
+    giver = look.pairs.partners.get(path) if spec.sound_folder else path
+    info = None if giver is None else look.found[giver].info
+    return info is not None and info.has_audio
+
+
 def _select(spec: DatasetSpec, planned: Plan, look: _Look, memory: ScanMemory) -> tuple[list[Clip], list[Dropped]]:
     folder, clips, dropped = Path(spec.folder).expanduser(), [], []
     for path, captions in look.captions.items():
@@ -145,6 +152,9 @@ def _messages(spec: DatasetSpec, planned: Plan, look: _Look, clips: list[Clip], 
     silent = sorted({Path(c.path).name for c in clips if c.silence})
     if silent:
         messages.append(f"{len(silent)} clips without sound are trained as silence (allow_zero_audio): {listed(silent)}.")
+    short = sorted({Path(c.path).name for c in clips if spec.audio and c.has_video and not c.has_audio and _sounds(spec, look, Path(c.path))})
+    if short:
+        messages.append(f"{len(short)} clips have no sound in most of what is taken of them and are trained as picture only: {listed(short)}.")
     hdr = sorted(p.name for p, found in look.found.items() if found.info is not None and found.info.hdr)
     if hdr:
         messages.append(f"HDR is tone mapped to a plain screen's brightness: {listed(hdr)}.")

@@ -48,7 +48,8 @@ def _has_sound(spec: DatasetSpec, source: Source, start: float, seconds: float) 
     if not spec.audio or found is None or not found.has_audio:
         return False
     covered = min(start + seconds, found.audio_to) - max(start, found.audio_from)
-    return covered >= _COVERED * seconds
+    # Where silence is meant, zeros behind a short sound are too.
+    return covered > 0 and (spec.allow_zero_audio or covered >= _COVERED * seconds)
 
 
 def _mask(spec: DatasetSpec, source: Source, start: float, frames: int) -> str:

@@ -101,6 +101,20 @@ def test_sounds_of_another_folder_are_paired_by_stem(tmp_path, film):
         scan(spec(clips, sound_folder=str(sounds)))
 
 
+def test_a_short_sound_is_told_and_where_silence_is_meant_it_is_kept(tmp_path, film):
+    clips, sounds = tmp_path / "clips", tmp_path / "sounds"
+    clips.mkdir()
+    film(clips / "own.mp4", 2, sound="mono")
+    film(clips / "short.mp4", 2, sound=None)
+    tone(sounds / "short.wav", 0.5)
+    index = scan(spec(clips, sound_folder=str(sounds)))
+    told = [m for m in index.messages if "no sound in most" in m]
+    assert not any(c.has_audio for c in index.clips) and len(told) == 1 and "short.mp4" in told[0] and "own.mp4" not in told[0]
+    clip = next(c for c in scan(spec(clips, sound_folder=str(sounds), allow_zero_audio=True)).clips if c.caption == "short")
+    samples = read_sound(clip, 16000).samples
+    assert not clip.silence and samples[:, :7000].abs().max() > 0.3 and not samples[:, 9000:].any()
+
+
 def test_sound_alone(tmp_path, film):
     for seconds in (2.0, 3.1, 7.0, 30.0):
         tone(tmp_path / f"tone {seconds}.wav", seconds, channels=2)
