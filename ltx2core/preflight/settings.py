@@ -7,8 +7,10 @@ from pathlib import Path
 
 from ..data.clip import Clip
 from ..errors import LTX2Error
+from ..hub import find_model, is_hub_name
 from ..sample.guidance import warnings
 from ..sample.settings import SampleSettings
+from ..train.crepa import CrepaSettings
 from ..train.settings import RunConfig
 from .finding import ERROR, INFO, WARNING, Finding
 
@@ -28,8 +30,24 @@ def training(run: RunConfig, clips: Sequence[Clip]) -> Iterable[Finding]:
         yield Finding(WARNING, "steps", "The run ends before every sample was seen once.", "Train more steps.")
     if train.optimizer == "adamw_bf16" and train.dtype == "float32":
         yield Finding(ERROR, "optimizer", "The optimizer adamw_bf16 needs an adapter in bf16, and dtype is float32.", "Set dtype to bf16, or optimizer to adamw.")
-    if train.crepa is not None and not (Path(train.crepa.encoder).expanduser() / "config.json").is_file():
-        yield Finding(ERROR, "crepa", f"CREPA's encoder folder {train.crepa.encoder!r} holds no config.json.", "Give the folder of a DINOv2, or switch CREPA off.")
+    if train.crepa is not None and not train.crepa.own_features:
+        yield from _teacher(train.crepa)
+
+
+def _teacher(crepa: CrepaSettings) -> Iterable[Finding]:
+    """CREPA's encoder, which lies in a folder or in the hub's cache, or may be downloaded into that."""
+    advice = "Give the folder of a DINOv2, or switch CREPA off."
+    if not is_hub_name(crepa.encoder) or Path(crepa.encoder).is_dir():
+        if not (Path(crepa.encoder).expanduser() / "config.json").is_file():
+            yield Finding(ERROR, "crepa", f"CREPA's encoder folder {crepa.encoder!r} holds no config.json.", advice)
+        return
+    try:
+        find_model(crepa.encoder)
+    except LTX2Error as error:
+        if crepa.allow_download:
+            yield Finding(INFO, "crepa", f"CREPA's encoder {crepa.encoder} will be downloaded from the hub.", "Give its folder if it shall not be.")
+        else:
+            yield Finding(ERROR, "crepa", str(error), advice)
 
 
 def samples(jobs: Iterable) -> Iterable[Finding]:

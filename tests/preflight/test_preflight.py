@@ -134,6 +134,10 @@ def test_settings(tiny_run):
     assert tiny_run.check(train={"steps": 20, "batch_size": 20}).about("sizes")[0].severity == "warning"
     assert tiny_run.check(lora={"targets": ["*.nothing"]}).errors[0].topic == "lora"
     assert tiny_run.check(train={"steps": 20, "crepa": {"encoder": "absent"}}).errors[0].topic == "crepa"
+    hub = {"encoder": "nobody-here/dinov2-absent"}
+    assert "not in the Hugging Face cache" in tiny_run.check(train={"steps": 20, "crepa": hub}).errors[0].text
+    assert tiny_run.check(train={"steps": 20, "crepa": {**hub, "allow_download": True}}).about("crepa")[0].severity == "info"
+    assert not tiny_run.check(train={"steps": 20, "crepa": {**hub, "feature_source": "backbone", "teacher_block_index": 1, "block_index": 0}}).about("crepa")
     assert tiny_run.check(train={"steps": 20, "optimizer": "adamw_bf16", "dtype": "float32"}).errors[0].topic == "optimizer"
     assert not tiny_run.check(train={"steps": 20, "optimizer": "adamw_bf16", "dtype": "bf16"}).errors
 
