@@ -26,6 +26,7 @@ DIFFERENCES = (
     "Clips are resampled in time to frame_rate; SimpleTuner takes their frames one for one.",
     "Sound of a video dataset is trained where a clip has it; a clip without sound is trained as picture only.",
     "Sound draws a noise level of its own (train.timesteps.independent_audio), since a shared one hurts voices.",
+    "A clip with several captions is a sample for each of them; SimpleTuner draws one at every visit.",
     "Frame counts are cut down to 8k+1 and sides to multiples of 32, and it is said.",
 )
 _AUDIO = {f"audio_{name}": name for name in ("channels", "duration_interval", "max_duration_seconds", "min_duration_seconds", "truncation_mode")}
