@@ -133,6 +133,7 @@ def coloured(path, codec, pix_fmt, size=(640, 360), matrix=None, turn=0, options
     [
         ("libx264", "yuv420p10le", (128, 96), ".mp4"), ("libx264", "yuv444p", (101, 75), ".mkv"), ("libvpx-vp9", "yuva420p", (128, 96), ".webm"),
         ("qtrle", "argb", (128, 96), ".mov"), ("mpeg4", "yuv420p", (128, 96), ".avi"), ("mpeg2video", "yuv420p", (128, 96), ".mpg"),
+        ("libx264", "yuv420p", (128, 96), ".mts"), ("wmv2", "yuv420p", (128, 96), ".wmv"), ("flv1", "yuv420p", (128, 96), ".flv"),
     ],
 )  # fmt: skip
 def test_depth_alpha_odd_sizes_and_old_codecs(tmp_path, codec, pix_fmt, size, suffix):
