@@ -27,7 +27,9 @@ from .models.handle import Models, weight_dtype
 from .protocols import Reporter, Residency, StopSignal
 from .runspec import RunFile, SampleJob, read_run
 from .sample.decode import decode
-from .sample.modes import image_to_video, sound_to_video, text_to_video
+from .sample.given import Given, Picture
+from .sample.modes import make
+from .sample.reference import read_reference, reference_to_video
 from .sample.settings import SampleSettings
 from .text.features import TextFeatures
 from .text.source import TextEncoderSource, open_text_encoder
@@ -97,6 +99,7 @@ class Runner:
             PreviewJob(
                 job.name, features[job.prompt], features[job.negative], SampleSettings.from_dict(job.settings),
                 load_image(job.image) if job.image else None, _sound(job.sound) if job.sound else None,
+                read_reference(job.reference, SampleSettings.from_dict(job.settings).snapped()[0]) if job.reference else None,
             )
             for job in jobs
         )  # fmt: skip
@@ -140,11 +143,10 @@ class Runner:
         return paths
 
     def _latents(self, job: SampleJob, models: Models, settings: SampleSettings, positive, negative):
-        if job.image:
-            return image_to_video(models, settings, load_image(job.image), positive, negative, **self.services)
-        if job.sound:
-            return sound_to_video(models, settings, _sound(job.sound), positive, negative, **self.services)
-        return text_to_video(models, settings, positive, negative, **self.services)
+        given = Given((Picture(load_image(job.image)),) if job.image else (), sound=_sound(job.sound) if job.sound else None)
+        if job.reference and job.strength:
+            return reference_to_video(models, settings, read_reference(job.reference, settings.snapped()[0]), positive, negative, given, **self.services)
+        return make(models, settings, positive, negative, given, **self.services)
 
 
 def _sound(path: str) -> Waveform:

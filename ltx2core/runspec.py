@@ -26,7 +26,8 @@ class SampleJob:
     """One video to make.
 
     name: of the file. image or sound: paths, at most one; without them it is text to video. strength: of the trained
-    adapter, 0 for the base alone. settings: those of :class:`SampleSettings`.
+    adapter, 0 for the base alone. settings: those of :class:`SampleSettings`. reference: path of a video that an IC-LoRA
+    follows, beside a picture or sound too; the base alone is not shown it.
     """
 
     name: str
@@ -36,6 +37,7 @@ class SampleJob:
     sound: str = ""
     strength: float = 1.0
     settings: Mapping = field(default_factory=dict)
+    reference: str = ""
 
     def __post_init__(self) -> None:
         if self.image and self.sound:
@@ -153,7 +155,7 @@ def read_run(path: Path) -> RunFile:
         return spec if not isinstance(spec, Mapping) else {**spec, **{k: beside(spec[k]) for k in PATHS if spec.get(k)}}
 
     def job(value: Mapping) -> Mapping:
-        return value if not isinstance(value, Mapping) else {**value, **{k: beside(value[k]) for k in ("image", "sound") if value.get(k)}}
+        return value if not isinstance(value, Mapping) else {**value, **{k: beside(value[k]) for k in ("image", "sound", "reference") if value.get(k)}}
 
     values = {**vars(run), "checkpoint": beside(run.checkpoint), "text_encoder": beside(run.text_encoder), "output": beside(run.output)}
     values |= {name: dataset(getattr(run, name)) for name in _FOLDERS}

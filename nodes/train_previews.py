@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from comfy_api.latest import io
 
 from ..ltx2core.errors import LTX2Error
+from ..ltx2core.sample.reference import Reference
 from ..ltx2core.sample.settings import SampleSettings
 from ..ltx2core.train.preview_clips import PreviewJob
 from .base import CATEGORY, ConditioningWire, PreviewsWire, SampleSettingsWire
@@ -43,17 +44,20 @@ class LTX2TrainingPreview(io.ComfyNode):
                 io.Int.Input("steps", default=20, min=1, max=200, tooltip="Denoising steps of each film."),
                 io.Float.Input("video_cfg", default=4.0, min=0.0, max=30.0, step=0.1, tooltip="How closely picture and sound follow the prompt. 1 needs no negative prompt."),
                 io.Int.Input("seed", default=0, min=0, max=2**32 - 1, control_after_generate=False, tooltip="The noise: the same in all films, so that they can be compared."),
+                io.Image.Input("reference", optional=True, tooltip="For a run with reference videos (IC-LoRA): all frames of one that the film follows, at the film's frame rate and at least as many as the film has. Fitted and cropped to the film's shape. Without it the film shows the model without what it is trained to follow."),
             ],
             outputs=[PreviewsWire.Output("previews", tooltip="For Train LoRA, or for another Training Preview.")],
         )  # fmt: skip
 
     @classmethod
-    def execute(cls, positive, name: str, every: int, negative=None, previews=None, settings=None, image=None, audio=None, **values) -> io.NodeOutput:
+    def execute(cls, positive, name: str, every: int, negative=None, previews=None, settings=None, image=None, audio=None, reference=None, **values) -> io.NodeOutput:
         from .host.media import from_audio, from_images
 
         chosen = SampleSettings.from_dict(values) if settings is None else replace(settings, batch=1)
         sound = None if audio is None else from_audio(audio)
-        job = PreviewJob(name, positive, negative, chosen, None if image is None else from_images(image)[:1], sound)
+        # Frames that the film has no use for would lie in memory as long as the run lasts.
+        followed = None if reference is None else Reference(from_images(reference[: chosen.frames]))
+        job = PreviewJob(name, positive, negative, chosen, None if image is None else from_images(image)[:1], sound, followed)
         before = () if previews is None else previews.jobs
         if name in {j.name for j in before}:
             raise LTX2Error(f"Two previews are named {name}; give each its own name.")

@@ -13,6 +13,7 @@ from torch import Tensor
 from ..errors import LTX2Error
 from ..files import atomic_path
 from ..media.audio import Waveform
+from ..sample.reference import Reference
 from ..sample.settings import SampleSettings
 from ..strict import to_plain
 from ..text.features import TextFeatures
@@ -29,6 +30,8 @@ def _tensors(place: int, job: PreviewJob) -> dict[str, Tensor]:
         found[f"{place}.image"] = job.image
     if job.sound is not None:
         found[f"{place}.sound"] = job.sound.samples
+    if job.reference is not None:
+        found[f"{place}.reference"] = job.reference.frames
     # Two prompts may be the same features, and a file holds each tensor once.
     return {name: tensor.detach().cpu().contiguous().clone() for name, tensor in found.items()}
 
@@ -36,7 +39,11 @@ def _tensors(place: int, job: PreviewJob) -> dict[str, Tensor]:
 def save_previews(path: Path, jobs: Sequence[PreviewJob]) -> Path:
     """Raises LTX2Error when the disk is full."""
     tensors = {name: tensor for place, job in enumerate(jobs) for name, tensor in _tensors(place, job).items()}
-    told = [{"name": job.name, "settings": to_plain(job.settings), "rate": None if job.sound is None else job.sound.rate} for job in jobs]
+    told = [
+        {"name": job.name, "settings": to_plain(job.settings), "rate": None if job.sound is None else job.sound.rate,
+         "reference_strength": None if job.reference is None else job.reference.strength}
+        for job in jobs
+    ]  # fmt: skip
     with atomic_path(path) as temporary:
         save_file(tensors, temporary, metadata={_ENTRY: json.dumps(told)})
     return path
@@ -47,10 +54,10 @@ def _job(place: int, told: Mapping, tensors: Mapping[str, Tensor]) -> PreviewJob
         name = f"{place}.{kind}"
         return TextFeatures(tensors[f"{name}.video"], tensors[f"{name}.audio"]) if f"{name}.video" in tensors else None
 
-    sound = tensors.get(f"{place}.sound")
+    sound, frames = tensors.get(f"{place}.sound"), tensors.get(f"{place}.reference")
     return PreviewJob(
         told["name"], features("positive"), features("negative"), SampleSettings.from_dict(told["settings"]), tensors.get(f"{place}.image"),
-        None if sound is None else Waveform(sound, told["rate"]),
+        None if sound is None else Waveform(sound, told["rate"]), None if frames is None else Reference(frames, told["reference_strength"]),
     )  # fmt: skip
 
 

@@ -24,7 +24,7 @@ from ..protocols import Reporter, Residency, StopSignal
 from ..train.controls import Controls, Paused, with_pauses
 from ..train.loop import TrainResult, train
 from ..train.preview_clips import ClipPreviews, PreviewJob
-from ..train.reference import References
+from ..train.reference import References, ReferenceScale
 from ..train.settings import RunConfig
 from ..train.targets import choose as choose_targets
 from .block_file import BlockFile
@@ -110,13 +110,11 @@ def train_lora(
     Raises:
         Interrupted, LTX2Error: as ``train``; also when nothing fits.
     """
-    if previews and not run.train.preview_every:
-        raise LTX2Error("Previews are given and preview_every is 0; set it to the steps between two of them, or leave them out.")
-    services = {"reporter": reporter, "stop": stop}
-    films = ClipPreviews(models, previews, directory, name, residency=residency, **services) if previews else None
+    services, shown = {"reporter": reporter, "stop": stop}, None if references is None else References(references)
+    films = ClipPreviews(models, previews, directory, name, residency=residency, scale=_preview_scale(run, cache, shown), **services) if previews else None
     common = {
         "directory": directory, **services, "base": models.checkpoint.fingerprint("transformer"), "name": name, "validation": validation,
-        "adapter": adapter, "references": None if references is None else References(references), "regularisation": regularisation,
+        "adapter": adapter, "references": shown, "regularisation": regularisation,
         "controls": controls, "preview": films, "until": until, "world": world,
     }  # fmt: skip
 
@@ -128,6 +126,14 @@ def train_lora(
         return _train_planned(models, now, cache, memory, residency, reporter, {**common, "vae": vae}, distributed)
 
     return with_pauses(attempt, controls, stop, reporter)
+
+
+def _preview_scale(run: RunConfig, cache: DatasetCache, references: References | None) -> ReferenceScale | None:
+    """Of the references that the run shows the model; None when it shows none. Raises LTX2Error for a run that makes no previews."""
+    if not run.train.preview_every:
+        raise LTX2Error("Previews are given and preview_every is 0; set it to the steps between two of them, or leave them out.")
+    chosen = run.train.conditioning
+    return references.check(cache, chosen) if references is not None and chosen.reference else None
 
 
 def _train_planned(models: Models, run: RunConfig, cache: DatasetCache, memory: MemorySettings | None, residency: Residency, reporter: Reporter, common: Mapping[str, Any],

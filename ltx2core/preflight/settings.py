@@ -62,7 +62,7 @@ def samples(jobs: Iterable) -> Iterable[Finding]:
             yield Finding(INFO, "samples", f"The sample {job.name}: {message}", "Nothing has to be changed; give the snapped value to silence this.")
         for warning in warnings(settings.guidance()[0], settings.schedule == "distilled"):
             yield Finding(WARNING, "samples", f"The sample {job.name}: {warning}", "Use a guidance of 3 to 5.")
-        for kind in ("image", "sound"):
+        for kind in ("image", "sound", "reference"):
             path = getattr(job, kind)
             if path and not Path(path).is_file():
                 yield Finding(ERROR, "samples", f"The sample {job.name} needs the {kind} {path}, which is not there.", "Correct its path.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -13,6 +14,8 @@ from ..checkpoint.adapter_info import reference_factors
 from ..errors import LTX2Error
 from ..geometry import LTX2_COMPRESSION as COMPRESSION
 from ..geometry import latent_frames, pixel_frames, snap_frames, snap_size
+from ..media.probe import probe
+from ..media.video import decode_video
 from ..models.handle import Models
 from ..models.latents import pack_video
 from ..protocols import Reporter, Residency, StopSignal
@@ -56,6 +59,16 @@ class Reference:
 
     def encoded(self, models: Models, settings: SampleSettings, scale: ReferenceScale, residency: Residency, reporter: Reporter) -> Tensor:
         return encode_reference(models, self, settings, scale, residency, reporter)
+
+
+def read_reference(path: str | Path, settings: SampleSettings) -> Reference:
+    """Of a video file, at most as many frames as a clip of ``settings`` has, at its frame rate.
+
+    Raises:
+        LTX2Error: no video that can be read.
+    """
+    have = max(1, round(probe(path).duration * settings.frame_rate))
+    return Reference(decode_video(path, frame_rate=settings.frame_rate, num_frames=min(have, settings.frames)))
 
 
 @dataclass(frozen=True)
@@ -173,9 +186,12 @@ def reference_cells(settings: SampleSettings, scale: ReferenceScale) -> tuple[in
 
 def reference_to_video(
     models: Models, settings: SampleSettings, reference: Reference | CachedReference, positive: TextFeatures, negative: TextFeatures | None = None, given: Given = Given(),  # noqa: B008
-    *, residency: Residency, reporter: Reporter, stop: StopSignal,
+    *, residency: Residency, reporter: Reporter, stop: StopSignal, scale: ReferenceScale | None = None,
 ) -> Latents:  # fmt: skip
-    """Video and sound that follow a reference, at the scale that the models' adapters say, with whatever else is given.
+    """Video and sound that follow a reference, with whatever else is given.
+
+    Args:
+        scale: how many times smaller the model was trained to see it; None for what the models' adapters say.
 
     Raises:
         LTX2Error: a reference shorter than the clip, a whole video beside it, adapters of different scales or that do not fit.
@@ -183,9 +199,10 @@ def reference_to_video(
     """
     if given.video is not None:
         raise LTX2Error("A whole video is given, so only its sound would be made; take the reference away, or the video.")
-    scale = reference_scale(models.adapters)
-    if not models.adapters:
-        reporter.message("No adapter is applied; only an IC-LoRA knows what a reference video is for.", "warning")
+    if scale is None:
+        scale = reference_scale(models.adapters)
+        if not models.adapters:
+            reporter.message("No adapter is applied; only an IC-LoRA knows what a reference video is for.", "warning")
     settings = _said(fit_settings(settings, scale), reporter)
     # A clip that follows its sound has another length, which must suit the reference too.
     settings = _said(fit_settings(fitted(given, settings, reporter), scale), reporter)

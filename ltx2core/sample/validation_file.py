@@ -16,8 +16,7 @@ from ..data.spec import PATHS, DatasetSpec
 from ..errors import LTX2Error
 from ..hub import find_file
 from ..media.audio import decode_audio
-from ..media.probe import probe
-from ..media.video import decode_video, load_image
+from ..media.video import load_image
 from ..models.handle import Models, weight_dtype
 from ..protocols import Reporter, Residency, StopSignal
 from ..strict import from_dict
@@ -25,7 +24,7 @@ from ..text.source import open_text_encoder
 from .given import Given, Picture
 from .plan import DATASET_MODES, Column, Plan, choose_cache, columns_of, dataset_negative, dataset_rows, library_rows
 from .prompts import PromptLibrary, built_in, encode_library, parse_library, read_library
-from .reference import Reference
+from .reference import read_reference
 from .scores import load_picture_model
 from .settings import SampleSettings, parse_seeds, preset
 from .validate import ValidationResult, validate
@@ -164,13 +163,6 @@ def _given(file: ValidationFile) -> Given:
     return Given(pictures, sound=sound, sound_fit=file.sound_fit)
 
 
-def _reference(file: ValidationFile, settings: SampleSettings) -> Reference | None:
-    if not file.reference:
-        return None
-    have = max(1, round(probe(file.reference).duration * settings.frame_rate))
-    return Reference(decode_video(file.reference, frame_rate=settings.frame_rate, num_frames=min(have, settings.frames)))
-
-
 def run_validation(file: ValidationFile, *, residency: Residency, reporter: Reporter, stop: StopSignal) -> ValidationResult:
     """Load, encode, make what is missing; see :func:`validate`."""
     services = {"residency": residency, "reporter": reporter, "stop": stop}
@@ -185,7 +177,8 @@ def run_validation(file: ValidationFile, *, residency: Residency, reporter: Repo
     rows, negative = (), None
     if file.prompts:
         prompts = encode_library(_library(file), file.negative, models.checkpoint, source, Store(cache_dir), **services)
-        rows, negative = library_rows(prompts, settings, _given(file), _reference(file, settings)), prompts.negative
+        reference = read_reference(file.reference, settings) if file.reference else None
+        rows, negative = library_rows(prompts, settings, _given(file), reference), prompts.negative
     if file.validation_using_datasets:
         encoded = lambda spec: build_cache(scan(spec, reporter), models.checkpoint, source, cache_dir, **services)  # noqa: E731
         cache = encoded(choose_cache({spec.name: spec for spec in file.specs}, file.eval_dataset_id))  # only the one that is chosen

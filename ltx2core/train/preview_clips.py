@@ -17,17 +17,20 @@ from ..media.write import write_video
 from ..models.handle import Models
 from ..protocols import PreviewMade, Progress, Reporter, Residency, Room, StopSignal
 from ..sample.decode import Clip, decode
+from ..sample.given import Given, Picture
 from ..sample.loop import Latents
-from ..sample.modes import image_to_video, sound_to_video, text_to_video
+from ..sample.modes import make
+from ..sample.reference import Reference, fit_settings, reference_to_video
 from ..sample.settings import SampleSettings
 from ..text.features import TextFeatures
+from .reference import ReferenceScale
 
 _NAME = re.compile(r"[\w.\-]+")
 
 
 @dataclass(frozen=True)
 class PreviewJob:
-    """One film: of a prompt, with a first picture (``image``, uint8 [1, H, W, 3]) or for a sound, if given."""
+    """One film: of a prompt, with a first picture (``image``, uint8 [1, H, W, 3]) or for a sound, and after a reference video, if given."""
 
     name: str
     positive: TextFeatures
@@ -35,12 +38,17 @@ class PreviewJob:
     settings: SampleSettings = field(default_factory=SampleSettings)
     image: Tensor | None = None
     sound: Waveform | None = None
+    reference: Reference | None = None
 
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name):
             raise LTX2Error(f"The preview's name {self.name!r} cannot be part of a file name; use letters, digits, dots, - and _.")
         if self.image is not None and self.sound is not None:
             raise LTX2Error(f"The preview {self.name} has an image and a sound; give one of them.")
+
+    @property
+    def given(self) -> Given:
+        return Given(() if self.image is None else (Picture(self.image),), sound=self.sound)
 
 
 class Holding:
@@ -69,14 +77,41 @@ class Holding:
         return self._inner.room()
 
 
-class ClipPreviews:
-    """A :class:`~ltx2core.train.previews.Preview` of ``jobs``: ``directory/previews/step-000100-<name>.mp4``."""
+def check_references(jobs: Sequence[PreviewJob], scale: ReferenceScale | None, reporter: Reporter) -> None:
+    """Of a run that shows the model references of ``scale``, None for none: a preview without one is said, in one sentence for all.
 
-    def __init__(self, models: Models, jobs: Sequence[PreviewJob], directory: Path, run: str, *, residency: Residency, reporter: Reporter, stop: StopSignal):
+    Raises:
+        LTX2Error: a reference in a run without, or one that does not suit its clip.
+    """
+    for job in (j for j in jobs if j.reference is not None):
+        if scale is None:
+            raise LTX2Error(f"The preview {job.name} has a reference video and the run shows the model none; give the run references, or take the preview's away.")
+        try:
+            job.reference.check(fit_settings(job.settings, scale)[0], scale)
+        except LTX2Error as error:
+            raise LTX2Error(f"The preview {job.name}: {error}") from error
+    without = [job.name for job in jobs if job.reference is None]
+    if scale is not None and without:
+        reporter.message(
+            f"Previews without a reference video ({', '.join(without)}) show the model without what it is trained to follow; give each of them a reference.", "warning",
+        )  # fmt: skip
+
+
+class ClipPreviews:
+    """A :class:`~ltx2core.train.previews.Preview` of ``jobs``: ``directory/previews/step-000100-<name>.mp4``.
+
+    scale: of the references that the run shows the model, whose metadata the adapter in training does not have yet; None for none.
+    """
+
+    def __init__(
+        self, models: Models, jobs: Sequence[PreviewJob], directory: Path, run: str, *, residency: Residency, reporter: Reporter, stop: StopSignal,
+        scale: ReferenceScale | None = None,
+    ):  # fmt: skip
         if len({job.name for job in jobs}) != len(jobs):
             raise LTX2Error("Two previews have one name; give each its own.")
+        check_references(jobs, scale, reporter)
         self._models, self._jobs = replace(models, adapters=()), {job.name: job for job in jobs}
-        self._directory, self._run = directory, run
+        self._directory, self._run, self._scale = directory, run, scale
         self._residency, self._reporter, self._stop = residency, reporter, stop
 
     @property
@@ -93,11 +128,9 @@ class ClipPreviews:
 
     def _latents(self, job: PreviewJob, residency: Residency) -> Latents:
         services = {"residency": residency, "reporter": self._reporter, "stop": self._stop}
-        if job.image is not None:
-            return image_to_video(self._models, job.settings, job.image, job.positive, job.negative, **services)
-        if job.sound is not None:
-            return sound_to_video(self._models, job.settings, job.sound, job.positive, job.negative, **services)
-        return text_to_video(self._models, job.settings, job.positive, job.negative, **services)
+        if job.reference is not None:
+            return reference_to_video(self._models, job.settings, job.reference, job.positive, job.negative, job.given, scale=self._scale, **services)
+        return make(self._models, job.settings, job.positive, job.negative, job.given, **services)
 
     def _tell(self, step: int, path: Path, clip: Clip) -> None:
         middle = Image.fromarray(clip.frames[len(clip.frames) // 2].numpy())

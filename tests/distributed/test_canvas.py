@@ -21,6 +21,7 @@ from ltx2core.media.audio import Waveform
 from ltx2core.media.probe import probe
 from ltx2core.models.handle import Models
 from ltx2core.protocols import Interrupted, MemoryPlanned, PreviewMade, Progress
+from ltx2core.sample.reference import Reference
 from ltx2core.sample.settings import SampleSettings
 from ltx2core.standalone import ConsoleReporter, PlainResidency, StopFlag
 from ltx2core.text.features import TextFeatures
@@ -71,13 +72,15 @@ def film(**values):
 
 def test_previews_come_back_from_their_file(tmp_path):
     sound = film(sound=Waveform(torch.rand(2, 90), 24000), negative=film().positive)
-    same = replace(film(image=torch.randint(0, 255, (1, 64, 64, 3), dtype=torch.uint8)), name="a.b", negative=sound.negative)
+    shown = Reference(torch.randint(0, 255, (9, 32, 48, 3), dtype=torch.uint8), 0.5)
+    same = replace(film(reference=shown, image=torch.randint(0, 255, (1, 64, 64, 3), dtype=torch.uint8)), name="a.b", negative=sound.negative)
     back = load_previews(save_previews(tmp_path / "previews.safetensors", [sound, same, film()]))
     for old, new in zip([sound, same, film()], back, strict=True):
         assert (new.name, new.settings) == (old.name, old.settings)
     assert torch.equal(back[0].positive.audio, sound.positive.audio) and torch.equal(back[1].negative.video, sound.negative.video)
     assert torch.equal(back[1].image, same.image) and torch.equal(back[0].sound.samples, sound.sound.samples) and back[0].sound.rate == 24000
-    assert (back[2].negative, back[2].image, back[2].sound) == (None, None, None)
+    assert torch.equal(back[1].reference.frames, shown.frames) and back[1].reference.strength == 0.5
+    assert (back[2].negative, back[2].image, back[2].sound, back[2].reference) == (None,) * 4
     (tmp_path / "broken").write_bytes(b"nothing")
     with pytest.raises(LTX2Error, match="start the training again"):
         load_previews(tmp_path / "broken")

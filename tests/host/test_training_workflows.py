@@ -26,8 +26,12 @@ def given(comfy):
 def run(comfy, name, **changes):
     """The finished workflow's outputs, and the paths of what its save nodes wrote."""
     outputs = comfy.run(shipped(name, **{**QUICK, **changes}))
+    return outputs, saved_by(comfy, outputs)
+
+
+def saved_by(comfy, outputs):
     kept = [e for node in outputs.values() for kind in ("images", "audio") for e in node.get(kind, []) if e["type"] == "output"]
-    return outputs, [comfy.base / e["type"] / e["subfolder"] / e["filename"] for e in kept]
+    return [comfy.base / e["type"] / e["subfolder"] / e["filename"] for e in kept]
 
 
 def trained(comfy, name):
@@ -71,7 +75,14 @@ def test_a_voice_is_trained_by_sound_alone(comfy, given):
 
 
 def test_pairs_become_an_ic_lora_that_names_its_reference(comfy, given):
-    _, (video,) = run(comfy, "ic_lora")
+    prompt = shipped("ic_lora", **QUICK)
+    nodes = {node["class_type"]: (key, node["inputs"]) for key, node in prompt.items()}
+    # A film that follows the same reference, begun and ended with.
+    inputs = {k: v for k, v in nodes["LTX2SampleReference"][1].items() if k in ("positive", "negative", "reference")}
+    prompt["film"] = {"class_type": "LTX2TrainingPreview", "inputs": {**inputs, **QUICK["LTX2TrainingPreview"], "name": "film", "video_cfg": 4.0, "seed": 0}}
+    nodes["LTX2TrainLoRA"][1]["previews"] = ["film", 0]
+    (video,) = saved_by(comfy, comfy.run(prompt))
+    assert len(comfy.get("/ltx2/runs/my_ic_lora/metrics")["previews"]) == 2
     path, parts = trained(comfy, "my_ic_lora")
     assert probe(video).frames == 17 and parts == PICTURE | {"ff"}
     with safe_open(path, "pt") as file:

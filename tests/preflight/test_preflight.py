@@ -153,8 +153,9 @@ def test_a_folder_without_a_usable_clip_is_an_error(tiny_run):
 def test_what_a_run_needs_beside_its_clips(tiny_run, film):
     """It would be missed when everything is cached and the transformer loaded."""
     other = {**tiny_run.dataset()["dataset"], "folder": "nowhere"}
-    found = tiny_run.check(validation_dataset=other, references=other, regularisation=other, adapter="gone.safetensors", previews=[{"name": "p", "prompt": "x", "image": "gone.png"}])
+    found = tiny_run.check(validation_dataset=other, references=other, regularisation=other, adapter="gone.safetensors", previews=[{"name": "p", "prompt": "x", "image": "gone.png"}, {"name": "q", "prompt": "x", "reference": "gone.mp4"}])
     assert {f.topic for f in found.errors} == {"validation_dataset", "references", "regularisation", "adapter", "samples"}
+    assert sum("needs the image" in f.text or "needs the reference" in f.text for f in found.errors) == 2
     (tiny_run.folder / "held").mkdir()
     film(tiny_run.folder / "held" / "a.mp4", 1)
     (tiny_run.folder / "held" / "a.txt").write_text("A bird sings.", encoding="utf-8")

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from ltx2core.checkpoint.adapter import load_adapter, save_adapter
 from ltx2core.checkpoint.combined import open_checkpoint
 from ltx2core.errors import LTX2Error
 from ltx2core.media.audio import Waveform
@@ -15,14 +16,19 @@ from ltx2core.memory.training import train_lora
 from ltx2core.models.handle import Models
 from ltx2core.protocols import Interrupted
 from ltx2core.sample.decode import decode
-from ltx2core.sample.modes import text_to_video
+from ltx2core.sample.given import Given, Picture
+from ltx2core.sample.modes import image_to_video, text_to_video
+from ltx2core.sample.reference import Reference, reference_to_video
 from ltx2core.sample.settings import SampleSettings
 from ltx2core.standalone import ConsoleReporter, StopFlag
 from ltx2core.text.features import TextFeatures
+from ltx2core.train import preview_clips
+from ltx2core.train.conditioning import ConditioningSettings
 from ltx2core.train.loop import train
 from ltx2core.train.optim import make_optimizer
 from ltx2core.train.preview_clips import Holding, PreviewJob
 from ltx2core.train.previews import off_device
+from ltx2core.train.reference import ReferenceScale
 from ltx2core.train.settings import LoRASettings, RunConfig, TrainSettings
 from ltx2core.train.step import EagerEngine
 
@@ -109,6 +115,52 @@ def test_a_preview_shows_what_the_written_adapter_shows(models, cache, tmp_path,
         found = frames_of(tmp_path / "run" / "previews" / file).astype(float)
         wrong = frames_of(tmp_path / "run" / "previews" / ("step-000002-text.mp4" if strength == 0 else "step-000000-text.mp4")).astype(float)
         assert np.abs(found - expected).mean() < 0.1 * np.abs(wrong - expected).mean()
+
+
+PAIR = SampleSettings(width=64, height=64, frames=17, steps=2, video_cfg=1.0, audio_cfg=1.0, seed=3)
+
+
+@pytest.fixture
+def pairs(tmp_path, make_cache):
+    """Clips, and references of half their sides and length."""
+    return make_cache(tmp_path / "clips", ({"frames": 3, "height": 2, "width": 2},) * 2), make_cache(tmp_path / "references", ({"frames": 2, "height": 1, "width": 1},) * 2)
+
+
+def test_a_preview_follows_its_reference_as_the_exported_adapter_does(models, pairs, tmp_path, surroundings, monkeypatch):
+    """Against a sampling with the written file, whose metadata say the scale, beside the same picture."""
+    made, listener = [], Listener()
+    monkeypatch.setattr(preview_clips, "decode", lambda latents, *args, **kwargs: made.append(latents) or decode(latents, *args, **kwargs))
+    reference = Reference(torch.randint(0, 256, (17, 48, 80, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(5)))
+    blind = PreviewJob("blind", features(0), settings=PAIR, image=jobs()[1].image)
+    run = replace(RUN, lora=LoRASettings(rank=2, targets="ic"), train=replace(RUN.train, steps=2, ema_decay=0.0, preview_every=2))
+    films, common = (replace(blind, name="followed", reference=reference), blind), {"name": "a", "references": pairs[1], **surroundings, "reporter": listener}
+    result = train_lora(models, run, pairs[0], directory=tmp_path / "run", previews=films, **common)
+    assert [text for level, text in listener.said if level == "warning" and "reference" in text] == [
+        "Previews without a reference video (blind) show the model without what it is trained to follow; give each of them a reference."
+    ]
+    file = load_adapter(save_adapter(tmp_path / "ic.safetensors", result.adapter, torch.float32), "2.0")
+    assert file.metadata["reference_downscale_factor"] == file.metadata["reference_temporal_scale_factor"] == "2"
+    given, on = Given((Picture(blind.image),)), models.with_adapters((file, 1.0))
+    expected = reference_to_video(on, PAIR, reference, features(0), None, given, **surroundings).video
+    base = reference_to_video(models, PAIR, reference, features(0), None, given, scale=ReferenceScale(2, 2), **surroundings).video
+    start, start_blind, end, end_blind = (latents.video for latents in made)
+    torch.testing.assert_close(end, expected, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(start, base, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(end_blind, image_to_video(on, PAIR, blind.image, features(0), **surroundings).video, rtol=1e-4, atol=1e-4)
+    assert min((end - other).abs().max() for other in (end_blind, start)) > 0.01 and (start - start_blind).abs().max() > 0.01
+
+
+def test_a_reference_that_cannot_be_followed_is_refused_first(models, pairs, tmp_path, surroundings):
+    run = replace(RUN, train=replace(RUN.train, preview_every=2))
+    unseen = replace(run, train=replace(run.train, conditioning=ConditioningSettings(reference=0.0)))
+    for chosen, references, frames, said in (
+        (run, None, 17, "preview x has a reference video and the run shows the model none"), (unseen, pairs[1], 17, "the run shows the model none"),
+        (run, pairs[1], 16, "preview x: The reference video has 16 frames and the clip needs 17"),
+    ):  # fmt: skip
+        job = PreviewJob("x", features(0), settings=PAIR, reference=Reference(torch.zeros(frames, 64, 64, 3, dtype=torch.uint8)))
+        with pytest.raises(LTX2Error, match=said):
+            train_lora(models, chosen, pairs[0], directory=tmp_path / "run", name="a", references=references, previews=[job], **surroundings)
+    assert not (tmp_path / "run").exists()
 
 
 class Broken:

@@ -6,11 +6,15 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from ltx2core.checkpoint.adapter import Adapter
 from ltx2core.cli import main
 from ltx2core.demo_clips import write_demo_clips
 from ltx2core.errors import LTX2Error
 from ltx2core.media.probe import probe
+from ltx2core.media.video import decode_video
+from ltx2core.runfile import Runner
 from ltx2core.runspec import RunFile, read_run
+from ltx2core.standalone import ConsoleReporter, PlainResidency, StopFlag
 from ltx2core.tiny import write_tiny_checkpoint
 from ltx2core.tiny_gemma import write_tiny_gemma
 
@@ -58,6 +62,20 @@ def test_previews_of_a_run_file(write, folder):
     assert equal(plain, watched)
 
 
+def test_references_of_previews_and_samples(write, folder):
+    clip = sorted((folder / "clips").glob("*.mp4"))[0]
+    films = [{**FILM, "name": name, "reference": f"clips/{clip.name}", "strength": strength} for name, strength in (("follows", 1.0), ("base", 0.0))]
+    run = read_run(write("followed", previews=[{k: v for k, v in films[0].items() if k != "strength"}], samples=[*films, FILM, {**FILM, "name": "bare", "strength": 0.0}]))
+    runner = Runner(run, PlainResidency(torch.device("cpu")), ConsoleReporter(quiet=True), StopFlag())
+    (job,) = runner.previews()
+    assert torch.equal(job.reference.frames, decode_video(clip, frame_rate=25, num_frames=9))
+    generator = torch.Generator().manual_seed(0)
+    layer = {"transformer_blocks.0.attn1.to_q": (torch.randn(2, 128, generator=generator), torch.randn(128, 2, generator=generator))}
+    paths = runner.sample(Adapter("ic", layer, "2.0", {"reference_downscale_factor": "1"}))
+    follows, base, fox, bare = (decode_video(path, frame_rate=25, num_frames=9) for path in paths)
+    assert torch.equal(base, bare) and not torch.equal(follows, fox)
+
+
 def test_an_adapter_and_a_checkpoint_to_begin_with(write, folder):
     begun = train(write("begun"))
     still = train(write("still", adapter="out/begun.safetensors", train={**TRAIN, "learning_rate": 0.0}))
@@ -87,7 +105,7 @@ def test_what_is_wrong_is_named(write, values, said):
 
 
 def test_paths_are_beside_the_file(write, folder):
-    run = read_run(write("paths", adapter="start.safetensors", train={**TRAIN, "resume": "old"}, previews=[{**FILM, "image": "a.png"}]))
+    run = read_run(write("paths", adapter="start.safetensors", train={**TRAIN, "resume": "old"}, previews=[{**FILM, "image": "a.png", "reference": "b.mp4"}]))
     assert run.adapter == str(folder / "start.safetensors") and run.config.train.resume == str(folder / "old")
-    assert run.preview_jobs[0].image == str(folder / "a.png")
+    assert (run.preview_jobs[0].image, run.preview_jobs[0].reference) == (str(folder / "a.png"), str(folder / "b.mp4"))
     assert isinstance(run, RunFile) and read_run(write("plain2")).config.train.resume == "auto"
