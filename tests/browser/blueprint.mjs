@@ -7,12 +7,12 @@ await browse(async (browser) => {
   const page = await openCanvas(browser, url, { settings: { "Comfy.VueNodes.Enabled": vue } });
   await page.evaluate(() => window.app.graph.clear());
   await page.mouse.dblclick(800, 500);
-  await page.waitForFunction(() => document.activeElement?.tagName === "INPUT", null, { timeout: 20000 });
+  await page.waitForFunction(() => document.activeElement?.tagName === "INPUT", null, { timeout: 60000 });
   await page.keyboard.type(blueprint);
-  await page.waitForFunction((name) => document.body.innerText.replace(/\s+/g, " ").includes(name), blueprint, { timeout: 20000 });
+  await page.waitForFunction((name) => document.body.innerText.replace(/\s+/g, " ").includes(name), blueprint, { timeout: 60000 });
   await page.waitForTimeout(500);
   await page.keyboard.press("Enter");
-  await page.waitForFunction(() => window.app.graph.nodes.some((n) => n.subgraph), null, { timeout: 20000 });
+  await page.waitForFunction(() => window.app.graph.nodes.some((n) => n.subgraph), null, { timeout: 60000 });
   const found = await page.evaluate(async ([run, small]) => {
     const graph = window.app.graph, node = graph.nodes.find((n) => n.subgraph);
     const make = (type, values = {}) => {
@@ -41,7 +41,7 @@ await browse(async (browser) => {
   await page.waitForFunction(() => {
     const train = window.app.graph.nodes.find((n) => n.subgraph)?.subgraph.nodes.find((n) => n.type === "LTX2TrainLoRA");
     return train?.ltx2Train.chart.series.video.length >= 4 && train.ltx2Train.previews.length === 2;
-  }, null, { timeout: 120000, polling: 200 });
+  }, null, { timeout: 240000, polling: 200 });
   await look(page);
   found.chartOutside = await page.evaluate(() => [...document.querySelectorAll(".ltx2-chart")].some((e) => e.offsetParent && e.getBoundingClientRect().width > 50));
   found.complaints = page.complaints;

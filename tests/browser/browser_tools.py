@@ -39,7 +39,7 @@ def script_environment() -> dict[str, str]:
     return environment
 
 
-def run_script(name: str, seconds: float = 240, **arguments: object) -> dict:
+def run_script(name: str, seconds: float = 600, **arguments: object) -> dict:
     """What ``name`` reports of its visit; ``arguments`` are handed on as JSON.
 
     Raises:

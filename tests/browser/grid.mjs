@@ -9,9 +9,9 @@ const found = {};
 
 /** Once the film has its size: what stands in the panel, and where its node ends. */
 async function shown(page) {
-  await page.waitForFunction(() => document.querySelector(".ltx2-grid video")?.videoWidth, null, { timeout: 120000, polling: 200 });
+  await page.waitForFunction(() => document.querySelector(".ltx2-grid video")?.videoWidth, null, { timeout: 240000, polling: 200 });
   await look(page, ["LTX2Validate"]);
-  await page.waitForFunction(() => document.querySelector(".ltx2-grid video").currentTime > 0, null, { timeout: 20000 });
+  await page.waitForFunction(() => document.querySelector(".ltx2-grid video").currentTime > 0, null, { timeout: 60000 });
   return page.evaluate(() => {
     const film = document.querySelector(".ltx2-grid video"), panel = document.querySelector(".ltx2-grid"), node = window.app.graph.nodes.find((n) => n.type === "LTX2Validate");
     const c = window.app.canvas, box = panel.getBoundingClientRect();

@@ -15,10 +15,10 @@ await browse(async (browser) => {
     return { title: node.title, widgets, inputs: node.inputs.map((i) => ({ name: i.name, label: i.localized_name ?? i.label ?? i.name })), outputs: node.outputs.map((o) => o.localized_name ?? o.name) };
   }, type);
   await look(page, [type], 200); // room above for the toolbox
-  await page.locator("[data-testid='info-button']").first().click({ timeout: 10000 });
+  await page.locator("[data-testid='info-button']").first().click({ timeout: 30000 });
   const help = page.locator(".node-help-content");
-  await help.locator("table").first().waitFor({ timeout: 10000 });
-  await page.waitForFunction(() => [...document.querySelectorAll(".node-help-content img")].every((i) => i.complete), null, { timeout: 10000 });
+  await help.locator("table").first().waitFor({ timeout: 30000 });
+  await page.waitForFunction(() => [...document.querySelectorAll(".node-help-content img")].every((i) => i.complete), null, { timeout: 30000 });
   const page_ = await help.evaluate((panel) => ({
     heading: panel.querySelector("h1")?.innerText, text: panel.innerText, rows: [...panel.querySelectorAll("tbody tr td:first-child")].map((cell) => cell.innerText),
     pictures: [...panel.querySelectorAll("img")].map((i) => i.naturalWidth), code: panel.querySelector("pre")?.innerText,

@@ -45,7 +45,7 @@ export async function openCanvas(browser, url, { settings = {}, viewport = { wid
 }
 
 export async function ready(page) {
-  await page.waitForFunction(() => window.app?.graph && document.querySelector("canvas") && window.LiteGraph?.registered_node_types?.LTX2TrainLoRA, null, { timeout: 60000 });
+  await page.waitForFunction(() => window.app?.graph && document.querySelector("canvas") && window.LiteGraph?.registered_node_types?.LTX2TrainLoRA, null, { timeout: 120000 });
   await page.waitForFunction(() => !document.querySelector(".p-progressspinner, .p-dialog-mask"), null, { timeout: 20000 }).catch(() => {});
   await page.waitForTimeout(1000);
 }
@@ -71,20 +71,20 @@ export async function redNodes(page) {
   return page.evaluate(() => window.app.graph.nodes.filter((n) => n.has_errors || !(n.type in window.LiteGraph.registered_node_types) && !n.subgraph).map((n) => n.type));
 }
 
-/** Brings nodes of these classes into view, all when none is named. */
-export async function look(page, types = [], margin = 60, most = 1.4) {
-  await page.evaluate(([types, margin, most]) => {
+/** Brings nodes of these classes into the middle of the view, all when none is named; side: pixels that the page's own bar takes at the left. */
+export async function look(page, types = [], margin = 60, most = 1.4, side = 60) {
+  await page.evaluate(([types, margin, most, side]) => {
     const found = window.app.graph.nodes.filter((n) => !types.length || types.includes(n.type));
     const x0 = Math.min(...found.map((n) => n.pos[0])), y0 = Math.min(...found.map((n) => n.pos[1] - 40));
     const x1 = Math.max(...found.map((n) => n.pos[0] + n.size[0])), y1 = Math.max(...found.map((n) => n.pos[1] + n.size[1]));
     const c = window.app.canvas, rect = c.canvas.getBoundingClientRect();
-    const width = rect.width - 2 * margin - 60, height = rect.height - 2 * margin;
+    const width = rect.width - 2 * margin - side, height = rect.height - 2 * margin;
     const scale = Math.min(width / (x1 - x0), height / (y1 - y0), most);
     c.ds.scale = scale;
-    c.ds.offset[0] = -x0 + (margin + 60) / scale;
-    c.ds.offset[1] = -y0 + margin / scale;
+    c.ds.offset[0] = -x0 + (margin + side + (width - (x1 - x0) * scale) / 2) / scale;
+    c.ds.offset[1] = -y0 + (margin + (height - (y1 - y0) * scale) / 2) / scale;
     c.setDirty(true, true);
-  }, [types, margin, most]);
+  }, [types, margin, most, side]);
   await page.waitForTimeout(700);
 }
 
@@ -123,7 +123,7 @@ export async function drop(page, file) {
     return transfer;
   }, [path.basename(file), TYPES[file.split(".").pop()], fs.readFileSync(file).toString("base64")]);
   await page.dispatchEvent("#graph-canvas", "drop", { dataTransfer: transfer, clientX: 500, clientY: 400 });
-  await page.waitForFunction(() => window.app.graph.nodes.length > 0, null, { timeout: 15000 }).catch(() => {});
+  await page.waitForFunction(() => window.app.graph.nodes.length > 0, null, { timeout: 60000 }).catch(() => {});
   await page.waitForTimeout(500);
   return page.evaluate(() => window.app.graph.nodes.map((n) => [n.type, Object.fromEntries((n.widgets ?? []).map((w) => [w.name, w.value]))]));
 }
@@ -133,7 +133,7 @@ export const inHTML = (page) => page.evaluate(() => Boolean(window.LiteGraph.vue
 export const queue = (page) => page.evaluate(() => window.app.queuePrompt(0));
 
 /** What the panel of the first Train LoRA shows, once `ready` (a function body of `p`, the panel) holds. */
-export async function panel(page, condition = "true", timeout = 60000) {
+export async function panel(page, condition = "true", timeout = 180000) {
   await page.waitForFunction((condition) => {
     const p = window.app.graph.nodes.find((n) => n.type === "LTX2TrainLoRA")?.ltx2Train;
     return p && new Function("p", `return ${condition}`)(p);

@@ -73,7 +73,11 @@ def visited(comfy, visit, renderer):
     previews.mkdir(parents=True)
     write_video(previews / "step-000002-hat.mp4", frames, 24.0)
     html = renderer == "html"
-    seen = visit("train.mjs", url=comfy.url, workflow=workflow, widgets=small, run=run, vue=html)
+    try:
+        seen = visit("train.mjs", url=comfy.url, workflow=workflow, widgets=small, run=run, vue=html)
+    except Exception:
+        comfy.interrupt()  # or other tests would wait behind the run
+        raise
     assert seen["html"] == [html, not html, not html]
     return run, seen
 

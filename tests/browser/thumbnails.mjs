@@ -30,7 +30,7 @@ await browse(async (browser) => {
     }, prompt);
     if (run) await finish(page, name);
     await page.waitForTimeout(1200);
-    await look(page, types, 24, 2);
+    await look(page, types, 24, 1.6, 0);
     const bare = await page.addStyleTag({ content: BARE });
     await page.waitForTimeout(1500);
     await page.screenshot({ path: `${folder}/${name}.jpg`, type: "jpeg", quality: 74 });

@@ -54,7 +54,9 @@ def main(models: Path | None, names: list[str]) -> None:
         base = Path(folder)
         fill(base, models)
         (base / "input" / "ltx2_clips" / "holiday.mp4").unlink()  # the one that cannot be read belongs to another picture
+        picture = (base / "input" / "example.png").read_bytes()
         write_given(base / "input")
+        (base / "input" / "example.png").write_bytes(picture)  # there is something to see on the demo's
         shutil.copy(next((base / "input" / "ltx2_clips").glob("clip*.mp4")), base / "input" / "example.mp4")
         with ComfyHost(base) as host:
             taken = run_script("thumbnails.mjs", 1500, url=host.url, folder=str(PACK / "workflows"), workflows=jobs(names), prompt=PROMPT)

@@ -17,7 +17,7 @@ async function open(browser, vue) {
 
 /** What the strip of the dataset says, and the sizes of its pictures. */
 async function strip(page) {
-  await page.locator(".ltx2-clip img").first().waitFor({ state: "attached", timeout: 20000 });
+  await page.locator(".ltx2-clip img").first().waitFor({ state: "attached", timeout: 60000 });
   return page.evaluate(async () => {
     const images = [...document.querySelectorAll(".ltx2-clip img")];
     for (const image of images) { image.loading = "eager"; await image.decode(); }

@@ -6,6 +6,7 @@ usage: python tests/host/demo.py [OUT]
 from __future__ import annotations
 
 import json
+import logging
 import shutil
 import sys
 import tempfile
@@ -89,7 +90,14 @@ def in_comfyui(out: Path, root: Path) -> dict:
     })  # fmt: skip
 
 
+def _hush() -> None:
+    """At import these libraries say at length which of their optional parts are missing; the demo needs none of those."""
+    for name in ("torchao", "torch.utils._pytree", "diffusers"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+
+
 def main(out: Path) -> int:
+    _hush()
     out.mkdir(parents=True, exist_ok=True)
     try:
         if (root := find_comfyui()) is not None:
