@@ -38,6 +38,9 @@ function addButton(node) {
   // Neither saved nor sent: the widgets of the node keep their places.
   button.serialize = false;
   button.options = { ...button.options, serialize: false };
+  // Above the node's panel, whichever of the two scripts the page has read first.
+  const panel = node.widgets.findIndex((w) => w !== button && w.name.startsWith("ltx2_"));
+  if (panel >= 0) node.widgets.splice(panel, 0, node.widgets.pop());
 }
 
 app.registerExtension({

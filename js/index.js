@@ -79,7 +79,10 @@ function onPlan({ detail }) {
 }
 
 function onExecuted(node, output) {
-  if (output?.ltx2_dataset?.[0]) strip(node).show(output.ltx2_dataset[0]);
+  if (output?.ltx2_dataset?.[0]) {
+    strip(node).show(output.ltx2_dataset[0]);
+    if (node.ltx2Status) showLine(node, ""); // the last file that was looked at tells nothing any more
+  }
   if (isFindings(output?.findings)) findings(node).show(output.findings);
   if (output?.ltx2_grid?.length) grid(node).show(output.ltx2_grid);
   node.ltx2Train?.load();

@@ -88,12 +88,13 @@ export async function look(page, types = [], margin = 60, most = 1.4, side = 60)
   await page.waitForTimeout(700);
 }
 
-/** The rectangle of the first node of a class on the page, a little larger. */
-export async function boxOf(page, type, margin = 12) {
+/** The rectangle on the page of all nodes, or of the first of a class, a little larger: with the pack's name above and the line below. */
+export async function boxOf(page, type = null, margin = 12) {
   return page.evaluate(([type, margin]) => {
-    const n = window.app.graph.nodes.find((n) => n.type === type), c = window.app.canvas, rect = c.canvas.getBoundingClientRect();
+    const found = window.app.graph.nodes.filter((n) => !type || n.type === type).slice(0, type ? 1 : undefined), c = window.app.canvas, rect = c.canvas.getBoundingClientRect();
     const at = (x, y) => [(x + c.ds.offset[0]) * c.ds.scale + rect.left, (y + c.ds.offset[1]) * c.ds.scale + rect.top];
-    const [x0, y0] = at(n.pos[0], n.pos[1] - 32), [x1, y1] = at(n.pos[0] + n.size[0], n.pos[1] + n.size[1]);
+    const [x0, y0] = at(Math.min(...found.map((n) => n.pos[0])), Math.min(...found.map((n) => n.pos[1] - 52)));
+    const [x1, y1] = at(Math.max(...found.map((n) => n.pos[0] + n.size[0])), Math.max(...found.map((n) => n.pos[1] + n.size[1] + (n.ltx2Status ? 16 : 0))));
     return { x: x0 - margin, y: y0 - margin, width: x1 - x0 + 2 * margin, height: y1 - y0 + 2 * margin };
   }, [type, margin]);
 }

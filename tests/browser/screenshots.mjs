@@ -3,6 +3,8 @@ import { answer, boxOf, browse, look, openCanvas, openGraph, panel, queue, readJ
 
 const { url, out, run, plan, prompt, widgets, workflow } = JSON.parse(process.argv[2]);
 const pictures = [];
+// Smaller, and the host leaves the words out.
+const WHOLE = { width: 2300, height: 1300 };
 
 async function take(page, name, clip) {
   await page.mouse.move(4, 600);
@@ -12,6 +14,7 @@ async function take(page, name, clip) {
 
 async function takeNode(page, name, type) {
   await aside(page, type);
+  await page.evaluate(() => window.app.canvas.deselectAll()); // whose toolbox would stand over the node
   await look(page, [type], 90, 1.5);
   await page.waitForTimeout(500);
   await take(page, name, await boxOf(page, type));
@@ -29,17 +32,18 @@ const widen = (page, type, width, height = 0) => page.evaluate(([type, width, he
 }, [type, width, height]);
 
 await browse(async (browser) => {
-  const page = await openCanvas(browser, url, { viewport: { width: 1500, height: 1300 } });
+  const page = await openCanvas(browser, url, { viewport: WHOLE });
   await openGraph(page, readJSON(workflow), widgets);
-  await widen(page, "LTX2TrainLoRA", 520, 780);
-  await widen(page, "LTX2VideoDataset", 440);
   await page.evaluate((prompt) => {
     window.app.graph.nodes.find((n) => n.title === "Prompt").widgets.find((w) => w.name === "prompt").value = prompt;
   }, prompt);
   await queue(page);
-  await panel(page, "p.chart.series.video.length > 220 && p.previews.length > 2", 400000);
-  await look(page, [], 30, 1);
-  await take(page, "graph");
+  await panel(page, "p.chart.series.video.length > 220 && p.previews.length > 2", 1200000);
+  await look(page, [], 60, 1);
+  await take(page, "graph", await boxOf(page));
+  await page.setViewportSize({ width: 1500, height: 1300 });
+  await widen(page, "LTX2TrainLoRA", 520, 780);
+  await widen(page, "LTX2VideoDataset", 440);
   await aside(page, "LTX2TrainLoRA");
   await look(page, ["LTX2TrainLoRA"], 90, 1.5);
   const box = await page.locator(".ltx2-chart").boundingBox();

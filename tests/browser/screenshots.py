@@ -60,7 +60,7 @@ def main(out: Path, models: Path | None) -> None:
         base = Path(folder)
         fill(base, models)
         with ComfyHost(base) as host:
-            taken = run_script("screenshots.mjs", 500, url=host.url, out=str(out), run=RUN, plan=plan, prompt=PROMPT, widgets=_widgets(), workflow=str(PACK / "workflows" / "first_lora.json"))
+            taken = run_script("screenshots.mjs", 1500, url=host.url, out=str(out), run=RUN, plan=plan, prompt=PROMPT, widgets=_widgets(), workflow=str(PACK / "workflows" / "first_lora.json"))
     for name in taken["pictures"]:
         print(f"{name}: {os.path.getsize(out / name) // 1024} KiB")
 

@@ -91,6 +91,12 @@ def test_the_chart_moves_and_reads(visited):
         assert re.search(r"video [\d.]+ @\d+.*sound [\d.]+ @\d+.*validation video [\d.]+ @\d+", reading), reading
 
 
+def test_the_panel_is_below_all_else(visited):
+    """Whichever of the pack's scripts the page has read first."""
+    widgets = visited[1]["widgets"]
+    assert widgets[0] == "name" and widgets[-1] == "ltx2_chart"
+
+
 def test_buttons_have_names_and_wait_for_a_run(visited):
     run, seen = visited
     assert all(b["disabled"] and run in b["label"] for b in seen["idle"]["buttons"].values())

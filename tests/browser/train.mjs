@@ -29,6 +29,7 @@ await browse(async (browser) => {
   const page = await open(browser, vue);
   found.html = [await inHTML(page)];
   found.idle = await panel(page);
+  found.widgets = await page.evaluate(() => window.app.graph.nodes.find((n) => n.type === "LTX2TrainLoRA").widgets.map((w) => w.name));
   await queue(page);
   found.moving = [await panel(page, "p.chart.series.video.length > 3"), await panel(page, "p.chart.series.video.length > 12 && p.chart.series['validation video'].length")];
 
