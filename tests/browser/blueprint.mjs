@@ -10,9 +10,14 @@ await browse(async (browser) => {
   await page.waitForFunction(() => document.activeElement?.tagName === "INPUT", null, { timeout: 60000 });
   await page.keyboard.type(blueprint);
   await page.waitForFunction((name) => document.body.innerText.replace(/\s+/g, " ").includes(name), blueprint, { timeout: 60000 });
-  await page.waitForTimeout(500);
-  await page.keyboard.press("Enter");
-  await page.waitForFunction(() => window.app.graph.nodes.some((n) => n.subgraph), null, { timeout: 60000 });
+  // The list may still be filling when its first line is there.
+  const placed = () => page.waitForFunction(() => window.app.graph.nodes.some((n) => n.subgraph), null, { timeout: 5000 }).then(() => true, () => false);
+  for (let pressed = 0, there = false; !there; pressed++) {
+    if (pressed === 5) throw new Error(`${blueprint} is not placed; the page shows: ${(await page.locator("body").innerText()).slice(0, 1500)}`);
+    await page.waitForTimeout(500);
+    await page.keyboard.press("Enter");
+    there = await placed();
+  }
   const found = await page.evaluate(async ([run, small]) => {
     const graph = window.app.graph, node = graph.nodes.find((n) => n.subgraph);
     const make = (type, values = {}) => {
