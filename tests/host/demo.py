@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import shutil
 import sys
 import tempfile
@@ -92,7 +93,8 @@ def in_comfyui(out: Path, root: Path) -> dict:
 
 def _hush() -> None:
     """At import these libraries say at length which of their optional parts are missing; the demo needs none of those."""
-    for name in ("torchao", "torch.utils._pytree", "diffusers"):
+    os.environ.setdefault("DIFFUSERS_VERBOSITY", "error")
+    for name in ("torchao", "torch.utils._pytree"):
         logging.getLogger(name).setLevel(logging.ERROR)
 
 
