@@ -45,7 +45,9 @@ def test_two_processes(folder, single, pair):
     check_same(folder, single, "two", pair[1])
 
 
-def test_four_processes(folder, single, run_on):
+def test_four_processes(folder, single, run_on, request):
+    if not request.config.getoption("--full"):
+        pytest.skip("two stand for it; with --full")
     check_same(folder, single, "four", run_on(4, "four")[1])
 
 

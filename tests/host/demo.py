@@ -14,6 +14,8 @@ import tempfile
 import time
 from pathlib import Path
 
+# Tiny tensors take several times as long where threads wait for each other at every operation.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parents[1])]
 
