@@ -32,11 +32,19 @@ def open_memory(path: Path, schema: str) -> sqlite3.Connection:
         return _opened(path, schema)
 
 
+def _writable(path: Path) -> bool:
+    """Whether SQLite's write version is one that it writes: with another it only reads (https://www.sqlite.org/fileformat.html, byte 18)."""
+    with path.open("rb") as file:
+        return file.read(19)[18:] in (b"", b"\x01", b"\x02")
+
+
 def _opened(path: Path, schema: str) -> sqlite3.Connection:
     database = sqlite3.connect(path, timeout=_WAIT)
     database.text_factory = lambda raw: raw.decode("utf-8", "replace")
     try:
         database.executescript(schema)
+        if not _writable(path):
+            raise sqlite3.DatabaseError("damaged")
         # A full check reads all of it: a few thousand rows a millisecond.
         if database.execute("PRAGMA quick_check").fetchone() != ("ok",) or _tables(database) != _wanted(schema):
             raise sqlite3.DatabaseError("damaged")

@@ -15,6 +15,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
+from safetensors import SafetensorError, safe_open
+
 from ..errors import LTX2Error
 
 # Longest header that the safetensors library itself accepts.
@@ -120,6 +122,20 @@ def _check_cover(path: Path, tensors: dict[str, TensorInfo], data_size: int) -> 
         raise CheckpointError(f"{path.name} has {data_size} bytes of data and its header names {at}; download the file again.")
 
 
+def _check_types(path: Path, tensors: dict[str, TensorInfo]) -> None:
+    """Types beyond DTYPE_BYTES are for the library to know: a word that it does not know keeps it from opening any tensor."""
+    strange = next((name for name, info in tensors.items() if info.dtype not in DTYPE_BYTES), None)
+    if strange is None:
+        return
+    try:
+        with safe_open(path, framework="numpy"):
+            pass
+    except SafetensorError as error:
+        raise CheckpointError(
+            f"{path.name}: tensor {strange!r} is of type {tensors[strange].dtype}, which safetensors cannot open; download the file again, or update safetensors."
+        ) from error
+
+
 def read_header(path: str | os.PathLike) -> Header:
     """Read and check the header of ``path``.
 
@@ -141,4 +157,5 @@ def read_header(path: str | os.PathLike) -> Header:
     data_size = size - 8 - length
     tensors = {name: _entry(path, name, entry, data_size) for name, entry in raw.items()}
     _check_cover(path, tensors, data_size)
+    _check_types(path, tensors)
     return Header(path, tensors, metadata, 8 + length, size, hashlib.sha256(blob).hexdigest())

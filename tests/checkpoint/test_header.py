@@ -47,3 +47,9 @@ def test_impossible_header_length_is_refused_before_allocating(tmp_path):
     bomb.write_bytes((2**60).to_bytes(8, "little") + b"{}")
     with pytest.raises(CheckpointError):
         read_header(bomb)
+
+
+def test_a_type_that_the_library_does_not_know_is_named(file):
+    file.write_bytes(file.read_bytes().replace(b'"BF16"', b'"BF1."'))
+    with pytest.raises(CheckpointError, match="'y' is of type BF1., which safetensors cannot open; download the file again"):
+        read_header(file)
