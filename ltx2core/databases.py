@@ -43,10 +43,8 @@ def _opened(path: Path, schema: str) -> sqlite3.Connection:
     database.text_factory = lambda raw: raw.decode("utf-8", "replace")
     try:
         database.executescript(schema)
-        if not _writable(path):
-            raise sqlite3.DatabaseError("damaged")
         # A full check reads all of it: a few thousand rows a millisecond.
-        if database.execute("PRAGMA quick_check").fetchone() != ("ok",) or _tables(database) != _wanted(schema):
+        if not _writable(path) or database.execute("PRAGMA quick_check").fetchone() != ("ok",) or _tables(database) != _wanted(schema):
             raise sqlite3.DatabaseError("damaged")
     except (sqlite3.Error, UnicodeDecodeError):
         database.close()
