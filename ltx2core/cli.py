@@ -37,17 +37,18 @@ def _run(arguments: argparse.Namespace) -> None:
 
 
 def _plan(arguments: argparse.Namespace) -> None:
-    import torch
-
+    from .checkpoint.combined import open_checkpoint
+    from .data.mixture import scan_all
     from .memory.engine import MemorySettings
     from .memory.plan import GIB, choose, predict
     from .preflight.space import load_and_size
-    from .runfile import Runner, read_run
-    from .standalone import ConsoleReporter, PlainResidency, StopFlag
+    from .runspec import read_run
+    from .standalone import ConsoleReporter
 
-    runner = Runner(read_run(Path(arguments.run)), PlainResidency(torch.device("cpu")), ConsoleReporter(quiet=True), StopFlag())
-    load, size = load_and_size(runner.run.config, runner.models.checkpoint, runner.scan().indexes)
-    alone = runner.run.config.train.audio_only
+    run = read_run(Path(arguments.run))
+    checkpoint, found = open_checkpoint(run.checkpoint), scan_all(run.specs, ConsoleReporter(quiet=True), Path(run.output) / "cache" / "scan.sqlite3")
+    load, size = load_and_size(run.config, checkpoint, found.indexes)
+    alone = run.config.train.audio_only
     print(predict(size, load, MemorySettings()) if alone else choose(size, load, round(arguments.vram * GIB), round(arguments.ram * GIB)))
 
 

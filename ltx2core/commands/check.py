@@ -19,7 +19,7 @@ def _free(arguments: argparse.Namespace):
 
 def run(arguments: argparse.Namespace) -> int:
     from ..preflight.check import check_run
-    from ..runfile import read_run
+    from ..runspec import read_run
 
     result = check_run(read_run(Path(arguments.run)), _free(arguments))
     print(json.dumps(result.to_dict(), indent=1, ensure_ascii=False) if arguments.json else result)

@@ -5,12 +5,14 @@ The constants were fitted to the peaks that ``benchmarks/train_step.py`` reserve
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import nn
 
+from ..checkpoint.shapes import Shapes, block_count
 from ..errors import LTX2Error
 from ..protocols import MemoryPlanned
 from .engine import MemorySettings
@@ -65,10 +67,15 @@ class BaseSize:
     @classmethod
     def of(cls, model: nn.Module) -> BaseSize:
         """Of a transformer without adapters, on any device (meta too)."""
-        named = list(model.transformer_blocks[0].named_parameters())
-        blocks, block = len(model.transformer_blocks), 2 * sum(p.numel() for _, p in named)
-        total = 2 * sum(p.numel() for p in model.parameters())
-        return cls(blocks, block, 2 * sum(p.numel() for n, p in named if is_quantisable(n, p)), total - blocks * block)
+        return cls.of_shapes({name: tuple(p.shape) for name, p in model.named_parameters()})
+
+    @classmethod
+    def of_shapes(cls, shapes: Shapes) -> BaseSize:
+        """Of a transformer's parameters, whose blocks are alike."""
+        first = {name: shape for name, shape in shapes.items() if name.startswith("transformer_blocks.0.")}
+        blocks, block = block_count(shapes), 2 * sum(map(math.prod, first.values()))
+        quantisable = 2 * sum(math.prod(shape) for name, shape in first.items() if is_quantisable(name, shape))
+        return cls(blocks, block, quantisable, 2 * sum(map(math.prod, shapes.values())) - blocks * block)
 
     def block_bytes(self, precision: str) -> int:
         return self.block if precision == "bf16" else self.block - self.quantisable // 2

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
@@ -85,9 +85,9 @@ LIBRARIES: dict[str, Callable[[Tensor], QuantisedWeight]] = {
 HIGH_PRECISION = ("*.norm_q.weight", "*.norm_k.weight", "*norm?.weight", "*.bias", "*scale_shift_table", "*lora_*", "*.change.*")
 
 
-def is_quantisable(name: str, parameter: Tensor) -> bool:
+def is_quantisable(name: str, shape: Sequence[int]) -> bool:
     """Whether a block's parameter may be stored in 8 bits: the weights of its linears."""
-    return parameter.ndim == 2 and name.endswith(".weight") and not any(fnmatchcase(name, kept) for kept in HIGH_PRECISION)
+    return len(shape) == 2 and name.endswith(".weight") and not any(fnmatchcase(name, kept) for kept in HIGH_PRECISION)
 
 
 def quantise_block(block: nn.Module, kind: str) -> dict[str, Tensor]:
@@ -96,7 +96,7 @@ def quantise_block(block: nn.Module, kind: str) -> dict[str, Tensor]:
     for name, parameter in block.named_parameters():
         if parameter.requires_grad:
             continue
-        if kind != "bf16" and is_quantisable(name, parameter):
+        if kind != "bf16" and is_quantisable(name, parameter.shape):
             quantised = quantise(parameter.data, kind)
             tensors[name], tensors[name + SCALE] = quantised.values, quantised.scale
         else:

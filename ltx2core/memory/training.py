@@ -13,12 +13,11 @@ from torch.utils._triton import has_triton
 
 from ..cache.dataset import DatasetCache
 from ..checkpoint.adapter import Adapter
+from ..checkpoint.shapes import Shapes, transformer_shapes
 from ..distributed.kinds import choose_kind
 from ..distributed.world import ALONE, World
 from ..errors import LTX2Error
-from ..geometry import audio_latent_length, video_tokens
 from ..models.audio_branch import load_audio_branch
-from ..models.build import skeleton
 from ..models.handle import DTYPES, Models
 from ..protocols import Reporter, Residency, StopSignal
 from ..train.controls import Controls, Paused, with_pauses
@@ -26,36 +25,21 @@ from ..train.loop import TrainResult, train
 from ..train.preview_clips import ClipPreviews, PreviewJob
 from ..train.reference import References, ReferenceScale
 from ..train.settings import RunConfig
-from ..train.targets import choose as choose_targets
 from .block_file import BlockFile
 from .engine import FastEngine, MemorySettings, fast_engine
-from .plan import BaseSize, Load, Plan, choose, choose_sharded, free_device_bytes, free_host_bytes, predict
+from .load import load_of
+from .plan import BaseSize, Plan, choose, choose_sharded, free_device_bytes, free_host_bytes, predict
 from .residency import WithoutBlocks
-
 
 _NCCL_BYTES = 400 * 2**20
 
 
-def load_of(run: RunConfig, model, sizes: Sequence[tuple[int, int, int, float, int]], has_audio: bool) -> Load:
-    """The largest batch and the values that the run trains.
-
-    Args:
-        sizes: (frames, height, width, frame rate, its dataset's batch size or 0) of every clip.
-    """
-    alone, whole = run.train.audio_only, run.train.global_batch > 0  # datasets have no batches of their own in a global one
-    counts = [((0 if alone else video_tokens(f, h, w)) + audio_latent_length(f, rate), (0 if whole else own) or run.train.batch_size) for f, h, w, rate, own in sizes]
-    tokens, samples = max(t * n for t, n in counts), max(n for _, n in counts)
-    modules = choose_targets(run.lora.targets, len(model.transformer_blocks), has_audio, alone).modules
-    linears = (model.get_submodule(m) for m in modules)
-    trained = sum(run.lora.rank * (layer.in_features + layer.out_features) for layer in linears)
-    return Load(tokens, samples, trained, run.train.optimizer if run.train.optimizer == "adamw_bf16" else "adamw")
-
-
-def make_plan(run: RunConfig, model, cache: DatasetCache, memory: MemorySettings | None, residency: Residency, world: World = ALONE,
+def make_plan(run: RunConfig, shapes: Shapes, cache: DatasetCache, memory: MemorySettings | None, residency: Residency, world: World = ALONE,
               sharded: bool = False) -> Plan | None:  # fmt: skip
     """The plan of a run on a card, the same for all processes of ``world``; None on a processor, where all is resident and plain.
 
     Args:
+        shapes: of the transformer's weights.
         sharded: each card of a machine has its part of the blocks.
 
     Raises:
@@ -65,7 +49,7 @@ def make_plan(run: RunConfig, model, cache: DatasetCache, memory: MemorySettings
         if memory is not None and memory.streamed:
             raise LTX2Error("Streaming needs a graphics card; choose 0 streamed blocks on this machine.")
         return None
-    size, load = BaseSize.of(model), load_of(run, model, [(c.frames, c.height, c.width, c.frame_rate, c.batch_size) for c in cache.clips], cache.has_audio)
+    size, load = BaseSize.of_shapes(shapes), load_of(run, shapes, [(c.frames, c.height, c.width, c.frame_rate, c.batch_size) for c in cache.clips], cache.has_audio)
     cards = world.local_size if sharded else 1
     if memory is not None:
         return predict(size, load, memory, cards)
@@ -139,10 +123,10 @@ def _preview_scale(run: RunConfig, cache: DatasetCache, references: References |
 def _train_planned(models: Models, run: RunConfig, cache: DatasetCache, memory: MemorySettings | None, residency: Residency, reporter: Reporter, common: Mapping[str, Any],
                    distributed: str) -> TrainResult:  # fmt: skip
     """One part of the run, with the base placed anew."""
-    world, shapes = common["world"], models.loaded("transformer") or skeleton(models.checkpoint, "transformer")
+    world = common["world"]
 
     def plan_of(sharded: bool) -> Plan | None:
-        return None if run.train.audio_only else make_plan(run, shapes, cache, memory, residency, world, sharded)
+        return None if run.train.audio_only else make_plan(run, transformer_shapes(models.checkpoint), cache, memory, residency, world, sharded)
 
     placed = choose_kind(distributed, world, run, memory, plan_of)
     if placed.why:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..checkpoint.combined import Checkpoint
+from ..checkpoint.header import CheckpointError
 from ..data.memory import ScanMemory
 from ..data.mixture import check_together
 from ..data.scan import DatasetIndex, media_files, scan
@@ -80,6 +81,9 @@ def check(subject: Subject, free: Free = Free()) -> Iterable[Finding]:
         return
     try:
         load, size = space.load_and_size(subject.config, subject.checkpoint, [d.index for d in subject.datasets])
+    except CheckpointError as error:
+        yield Finding(ERROR, "checkpoint", str(error), "Give the path of the whole LTX-2 19B file.")
+        return
     except LTX2Error as error:
         yield Finding(ERROR, "lora", str(error), "Correct the LoRA's targets.")
         return

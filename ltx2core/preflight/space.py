@@ -8,15 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..checkpoint.combined import Checkpoint
+from ..checkpoint.shapes import transformer_shapes
 from ..data.clip import Clip
 from ..data.scan import DatasetIndex
 from ..errors import LTX2Error
 from ..geometry import audio_latent_length, video_tokens
 from ..memory.engine import MemorySettings
 from ..memory.plan import GIB, OPTIMIZER_BYTES, BaseSize, Load, Plan, choose, predict
-from ..memory.training import load_of
-from ..models.audio_branch import keep_sound
-from ..models.build import skeleton
+from ..memory.load import load_of
+from ..models.audio_branch import of_sound
 from ..models.vae_bytes import encode_working_bytes
 from ..models.vae_memory import ROLLED, VaeMemory
 from ..train.settings import RunConfig
@@ -87,10 +87,16 @@ def text_bytes(text_encoder, checkpoint: Checkpoint) -> int:
 
 
 def load_and_size(run: RunConfig, checkpoint: Checkpoint, indexes: Sequence[DatasetIndex]) -> tuple[Load, BaseSize]:
-    model = skeleton(checkpoint, "transformer")
-    model = keep_sound(model) if run.train.audio_only else model
+    """What the run asks of a card, from headers alone.
+
+    Raises:
+        CheckpointError: layers are missing in the file.
+        LTX2Error: a target that is not among the layers.
+    """
+    shapes = transformer_shapes(checkpoint)
+    shapes = {name: shape for name, shape in shapes.items() if of_sound(name)} if run.train.audio_only else shapes
     sizes = [(c.bucket.frames, c.bucket.height, c.bucket.width, c.frame_rate, index.spec.batch_size) for index in indexes for c in index.clips]
-    return load_of(run, model, sizes, any(c.has_audio for index in indexes for c in index.clips)), BaseSize.of(model)
+    return load_of(run, shapes, sizes, any(c.has_audio for index in indexes for c in index.clips)), BaseSize.of_shapes(shapes)
 
 
 def _training(size: BaseSize, load: Load, wanted: MemorySettings | None, free: Free) -> tuple[Plan, bool]:

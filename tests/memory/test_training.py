@@ -10,13 +10,14 @@ from benchmarks.compare import relative_error
 from ltx2core.cache.dataset import CachedClip, DatasetCache, Sample
 from ltx2core.cache.store import Store
 from ltx2core.checkpoint.combined import open_checkpoint
+from ltx2core.checkpoint.shapes import transformer_shapes
 from ltx2core.errors import LTX2Error
 from ltx2core.memory.engine import FastEngine, MemorySettings, fast_engine
 from ltx2core.memory import training
+from ltx2core.memory.load import load_of
 from ltx2core.memory.plan import Plan
 from ltx2core.memory.residency import WithoutBlocks
-from ltx2core.memory.training import load_of, make_plan, train_lora
-from ltx2core.models.build import skeleton
+from ltx2core.memory.training import make_plan, train_lora
 from ltx2core.models.forward import denoise, run_block
 from ltx2core.models.handle import Models
 from ltx2core.run_record import write_run_record
@@ -98,8 +99,8 @@ def test_dropped_components_are_read_again(models):
 
 def test_streaming_on_a_processor_is_refused(models, cache, services):
     with pytest.raises(LTX2Error, match="needs a graphics card"):
-        make_plan(RUN, models.component("transformer"), cache, MemorySettings(streamed=2), services["residency"])
-    assert make_plan(RUN, models.component("transformer"), cache, None, services["residency"]) is None
+        make_plan(RUN, transformer_shapes(models.checkpoint), cache, MemorySettings(streamed=2), services["residency"])
+    assert make_plan(RUN, transformer_shapes(models.checkpoint), cache, None, services["residency"]) is None
 
 
 def test_how_the_base_lay_is_part_of_the_result(models, cache, services, tmp_path, monkeypatch):
@@ -194,8 +195,8 @@ def test_the_plan_goes_by_the_largest_batch_of_any_dataset(models):
     """Large pictures one at a time against small ones in eights, tokens counted by hand: 17 frames are 3 latent ones and 0.68 s of sound."""
     sizes = [(17, 512, 768, 25.0, 1), (17, 128, 128, 25.0, 8), (17, 64, 64, 25.0, 0)]
     tokens = {1: 3 * 16 * 24 + 17, 8: 8 * (3 * 4 * 4 + 17), 2: 2 * (3 * 2 * 2 + 17)}
-    run, model = RunConfig(LoRASettings(), TrainSettings(batch_size=2)), skeleton(models.checkpoint, "transformer")
-    load = load_of(run, model, sizes, True)
+    run, shapes = RunConfig(LoRASettings(), TrainSettings(batch_size=2)), transformer_shapes(models.checkpoint)
+    load = load_of(run, shapes, sizes, True)
     assert (load.tokens, load.samples) == (max(tokens.values()), 8)
-    shared = load_of(RunConfig(LoRASettings(), TrainSettings(batch_size=2, global_batch=8)), model, sizes, True)
+    shared = load_of(RunConfig(LoRASettings(), TrainSettings(batch_size=2, global_batch=8)), shapes, sizes, True)
     assert (shared.tokens, shared.samples) == (2 * tokens[1], 2)

@@ -2,9 +2,13 @@
 
 import json
 import struct
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from ltx2core.cli import main
 from ltx2core.memory.plan import GIB
@@ -13,7 +17,10 @@ from ltx2core.preflight.motion import is_judged, names_motion
 from ltx2core.preflight.space import Free, cache_bytes
 from ltx2core.runfile import Runner, read_run
 from ltx2core.standalone import ConsoleReporter, PlainResidency, StopFlag
+from ltx2core.tiny import tiny_config
 from ltx2core.tiny_gemma import write_tiny_gemma
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_a_sound_run_has_facts_alone(tiny_run, capsys):
@@ -183,3 +190,28 @@ def test_no_weight_is_read(tiny_run, monkeypatch):
     for name in ("ltx2core.models.build.fill_module", "safetensors.safe_open", "safetensors.torch.load_file", "ltx2core.text.encoder.load_text_encoder"):
         monkeypatch.setattr(name, refuse)
     assert tiny_run.check().findings
+
+
+@pytest.mark.parametrize("command", ["check", "plan"])
+def test_no_library_of_models_is_imported(command, tiny_run):
+    """Each takes seconds."""
+    arguments = [command, str(tiny_run.write()), "--vram", "10", "--ram", "10"]
+    code = (
+        f"import sys; sys.path.insert(0, {str(ROOT)!r}); from ltx2core.cli import main; code = main({arguments!r}); "
+        "print([m for m in ('diffusers', 'transformers', 'peft', 'lycoris', 'torchao', 'torch._dynamo') if m in sys.modules]); sys.exit(code)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_a_checkpoint_without_a_layer(tiny_run):
+    state = load_file(tiny_run.folder / "tiny.safetensors")
+    gone = "model.diffusion_model.transformer_blocks.0.attn2.to_v.weight"
+    save_file({k: v for k, v in state.items() if k != gone}, tiny_run.folder / "tiny.safetensors", metadata={"config": json.dumps(tiny_config())})
+    error = tiny_run.check().errors[0]
+    assert error.topic == "checkpoint" and gone in error.text
+
+
+def test_targets_beside_the_sound_that_is_trained_alone(tiny_run):
+    found = tiny_run.check(train={"steps": 20, "audio_only": True}, lora={"targets": "video"})
+    assert found.errors[0].topic == "lora" and "choose targets" in found.errors[0].text
