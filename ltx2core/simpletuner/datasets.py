@@ -26,7 +26,8 @@ _SECONDS = 5  # of a video dataset without num_frames
 
 @dataclass(frozen=True)
 class Imported:
-    """spec: of this pack. role: train, validation, reference, regularisation, sound or mask (of another dataset), or none.
+    """spec: of this pack. role: train, validation, reference, regularisation, sound or mask (of another dataset), none, or off:
+    switched off, so that others cannot take anything from it either.
 
     reference: the datasets that it is paired with; source: the dataset that it says to belong to. mask_type: of role mask.
     """
@@ -139,7 +140,7 @@ def _audio(options: Options, spec: dict, alone: bool) -> tuple[tuple[Entry, ...]
 
 def _role(options: Options, kind: str, defaults: Defaults) -> str:
     if options.flag("disabled") or options.flag("disable"):
-        return "none"
+        return "off"
     if kind == "eval" or options.text("id") == defaults.held_out != "":
         return "validation"
     if kind in ("video", "image", "audio") and options.number("probability") == 0:
@@ -234,7 +235,7 @@ def read_dataset(raw: Mapping[str, object], position: int, defaults: Defaults) -
 def _finished(options: Options, spec: dict, kind: str, defaults: Defaults, nested: tuple[Entry, ...], only: bool) -> Imported:
     role = _role(options, kind, defaults)
     for key in ("disabled", "disable"):
-        options.mapped(key, "", "a dataset that is switched off is left out")
+        options.mapped(key, "", "a dataset that is switched off is left out, also as the sound or the references of another")
     options.idle("default", "it marks a store of text features")
     options.mapped("is_regularisation_data", "regularisation", "a dataset of its own in the run")
     mask = _MASKS[options.text("conditioning_type")] if role == "mask" else ""
@@ -252,7 +253,7 @@ def _finished(options: Options, spec: dict, kind: str, defaults: Defaults, neste
     _idle(options)
     entries = options.finish((*DATASET_KEYS, *DATASET_ROWS, *DATASET_REASONS))
     name = options.text("id", Path(spec["folder"]).name)
-    if role != "none":
+    if role not in ("none", "off"):
         DatasetSpec.from_dict(spec)
     return Imported(name, role, spec, (*entries, *nested), _names(options, "s2v_datasets"), _names(options, "conditioning_data"), offset, only,
                     options.text("source_dataset_id"), mask)  # fmt: skip

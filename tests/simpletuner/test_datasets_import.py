@@ -140,6 +140,21 @@ def test_sound_of_another_dataset():
         run_of({**VIDEO, "s2v_datasets": ["b"]}, SOUND)
 
 
+@pytest.mark.parametrize("key", ["disabled", "disable"])
+def test_a_dataset_that_is_switched_off_gives_nothing_to_others(key):
+    off, b = {**SOUND, key: True}, {**SOUND, "id": "b", "instance_data_dir": "more"}
+    with pytest.raises(LTX2Error, match="dataset v names a in s2v_datasets, which is switched off; set its disabled to false"):
+        run_of({**VIDEO, "s2v_datasets": ["a"]}, off)
+    assert run_of({**VIDEO, "s2v_datasets": ["a", "b"]}, off, b).specs[0].sound_folder == "/data/more"
+    never_drawn = run_of({**VIDEO, "s2v_datasets": ["a"]}, {**SOUND, "probability": 0})
+    assert never_drawn.specs[0].sound_folder == "/data/sounds", "probability 0 is not off: SimpleTuner pairs such sets itself"
+    mask = {**VIDEO, "id": "m", "dataset_type": "conditioning", "conditioning_type": "mask", "instance_data_dir": "masks", key: True}
+    with pytest.raises(LTX2Error, match="dataset v names m in conditioning_data, which is switched off"):
+        run_of({**VIDEO, "conditioning_data": ["m"]}, mask)
+    other = {**VIDEO, "id": "o", "instance_data_dir": "others"}
+    assert [s.id for s in run_of(other, {**VIDEO, "s2v_datasets": ["a"], key: True}, off).specs] == ["o"], "a pair that is off as a whole"
+
+
 def test_masks_of_another_dataset():
     """conditioning_type mask multiplies the loss, segmentation is 0 or 1; either dataset may name the other."""
     mask = {**VIDEO, "id": "m", "dataset_type": "conditioning", "conditioning_type": "mask", "instance_data_dir": "masks"}
