@@ -1,6 +1,6 @@
 // Findings of a check as a list, the gravest first, each with its severity as a word and as a colour.
 import { addPanel, make } from "./dom.js";
-import { t } from "./strings.js";
+import { said, t } from "./strings.js";
 
 const ORDER = ["error", "warning", "info", "ok"];
 const HEIGHT = 150;
@@ -13,11 +13,11 @@ export class Findings {
     addPanel(node, "ltx2_findings", this.element, () => HEIGHT);
   }
 
-  /** findings: [{ severity: error | warning | info | ok, text, advice? }] */
+  /** findings: [{ severity: error | warning | info | ok, text, advice?, said? }] */
   show(findings) {
     const sorted = [...findings].sort((a, b) => ORDER.indexOf(severity(a)) - ORDER.indexOf(severity(b)));
     const rows = sorted.map((f) =>
-      make("li", { class: `ltx2-${severity(f)}` }, make("b", {}, t(severity(f))), ` ${f.text}`, ...(f.advice ? [make("span", { class: "ltx2-advice" }, ` ${f.advice}`)] : [])));
+      make("li", { class: `ltx2-${severity(f)}` }, make("b", {}, t(severity(f))), ` ${said(f)}`, ...(f.advice ? [make("span", { class: "ltx2-advice" }, ` ${said(f, "advice")}`)] : [])));
     this.element.replaceChildren(rows.length ? make("ul", { tabindex: "0" }, ...rows) : make("p", {}, t("no_findings")));
   }
 }

@@ -7,6 +7,7 @@ import { Grid } from "./grid.js";
 import { MemoryBar } from "./memory_bar.js";
 import { paletteOf } from "./palette.js";
 import { remember, remembered } from "./remembered.js";
+import { said } from "./strings.js";
 import { Strip } from "./strip.js";
 import { statusLine, TrainPanel } from "./train_panel.js";
 
@@ -55,7 +56,7 @@ function onMessage({ detail }) {
   for (const panel of found) panel.message(detail);
   const node = nodeOf(detail.node);
   // A dataset's sentences stand in its strip.
-  if (!found.length && node?.comfyClass?.startsWith("LTX2") && !node.ltx2Train && !node.ltx2Strip) showLine(node, detail.text);
+  if (!found.length && node?.comfyClass?.startsWith("LTX2") && !node.ltx2Train && !node.ltx2Strip) showLine(node, said(detail));
 }
 
 /** The node that is wired to `name` of `node`, through reroutes. */
@@ -74,7 +75,7 @@ function showPlan(train, plan) {
 function onPlan({ detail }) {
   for (const panel of panelsOf(detail)) {
     showPlan(panel.node, detail);
-    panel.say(detail.text);
+    panel.say(said(detail));
   }
 }
 

@@ -61,14 +61,19 @@ export const STRINGS = {
   },
 };
 
-function table() {
-  const locale = app.ui?.settings?.getSettingValue?.("Comfy.Locale") ?? "en";
-  return STRINGS[locale] ?? STRINGS[String(locale).split("-")[0]] ?? STRINGS.en;
+function language() {
+  const locale = String(app.ui?.settings?.getSettingValue?.("Comfy.Locale") ?? "en");
+  return [locale, locale.split("-")[0]].find((name) => name in STRINGS) ?? "en";
+}
+
+/** What the core said under `key` of an event or an output, which bring their sentences in every language. */
+export function said(event, key = "text") {
+  return event.said?.[language()]?.[key] ?? event[key];
 }
 
 /** The sentence of `key` with {names} filled in. */
 export function t(key, values = {}) {
-  return (table()[key] ?? STRINGS.en[key]).replace(/\{(\w+)\}/g, (whole, name) => values[name] ?? whole);
+  return (STRINGS[language()][key] ?? STRINGS.en[key]).replace(/\{(\w+)\}/g, (whole, name) => values[name] ?? whole);
 }
 
 export function duration(seconds) {

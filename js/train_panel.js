@@ -3,7 +3,7 @@ import { api } from "../../scripts/api.js";
 import { LossChart } from "./chart.js";
 import { addPanel, fit, make } from "./dom.js";
 import { paletteOf } from "./palette.js";
-import { duration, gib, t } from "./strings.js";
+import { duration, gib, said, t } from "./strings.js";
 
 const HEIGHT = 290, PREVIEW_HEIGHT = 160;
 const ACTIVE = ["running", "pausing", "saving", "paused"];
@@ -119,8 +119,8 @@ export class TrainPanel {
     else this.say(statusLine(event));
   }
 
-  message({ text, level }) {
-    this.say(text, level);
+  message(event) {
+    this.say(said(event), event.level);
     this.reload();
   }
 
@@ -157,7 +157,7 @@ export class TrainPanel {
     const answer = await api.fetchApi(`/ltx2/runs/${encoded(this.run)}/${action}`, { method: "POST" });
     if (answer.ok) return;  // the new state comes to every page as an event
     const found = await answer.json().catch(() => ({}));
-    this.say(t("refused", { text: found.error ?? answer.status }), "error");
+    this.say(t("refused", { text: said(found, "error") ?? answer.status }), "error");
     this.load();
   }
 

@@ -72,6 +72,8 @@ class LTX2WriteCaptions(io.ComfyNode):
 
     @classmethod
     def execute(cls, captions: list[str], names: list[str], folder: list[str], existing: list[str]) -> io.NodeOutput:
+        from .host.language import told
+
         with running() as host:
             if len(captions) != len(names):
                 raise LTX2Error(f"There are {len(captions)} captions for {len(names)} clips; the captioner must give one for each clip.")
@@ -80,7 +82,7 @@ class LTX2WriteCaptions(io.ComfyNode):
             paths = [write_textfile(target, name, caption, existing[0] == _ANEW) for name, caption in zip(names, captions, strict=True)]
             written = sum(before.get(p) != p.stat().st_mtime_ns for p in paths)
             report = f"{written} captions written into {target}, {len(paths) - written} were there."
-            return io.NodeOutput(str(target), report, ui={"text": [report]})
+            return io.NodeOutput(str(target), told(report), ui={"text": [told(report)]})
 
 
 NODES = [LTX2DatasetFrames, LTX2WriteCaptions]

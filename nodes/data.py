@@ -63,6 +63,7 @@ class LTX2VideoDataset(io.ComfyNode):
 
     @classmethod
     def execute(cls, folder: str, options=None, caption_folder: str = "", **settings) -> io.NodeOutput:
+        from .host.language import told
         from .host.thumbnails import dataset_view
 
         with running() as host:
@@ -73,8 +74,8 @@ class LTX2VideoDataset(io.ComfyNode):
                     settings[name] = str(host.paths.input_folder(given))
             spec = DatasetSpec.from_dict({"folder": str(host.paths.input_folder(folder)), **settings, **(options or {})})
             index = scan(spec, host.reporter, host.paths.cache_dir() / "scan.sqlite3")
-            lines = [f"{len(index.clips)} clips, {sum(c.has_audio for c in index.clips)} with sound, {len(index.dropped)} left out", *index.messages]
-            return io.NodeOutput(index, "\n".join(lines), ui={"ltx2_dataset": [dataset_view(index)]})
+            lines = [f"{len(index.clips)} clips, {sum(c.has_audio for c in index.clips)} with sound, {len(index.dropped)} left out.", *index.messages]
+            return io.NodeOutput(index, told("\n".join(lines)), ui={"ltx2_dataset": [dataset_view(index)]})
 
 
 class LTX2CacheDataset(io.ComfyNode):

@@ -12,6 +12,7 @@ from ..ltx2core.preflight.finding import Preflight
 from ..ltx2core.preflight.space import Free
 from ..ltx2core.train.settings import LoRASettings, RunConfig, TrainSettings
 from .base import CATEGORY, CheckpointWire, DatasetWire, LoRASettingsWire, MemoryWire, TextEncoderWire, TrainSettingsWire, running
+from .messages import in_languages
 
 _STOP, _GO_ON = "stop", "go on"
 
@@ -49,6 +50,8 @@ class LTX2Preflight(io.ComfyNode):
 
     @classmethod
     def execute(cls, dataset, checkpoint=None, text_encoder=None, lora=None, settings=None, memory=None, on_error: str = _STOP) -> io.NodeOutput:
+        from .host.language import told
+
         with running() as host:
             subject = Subject(
                 (looked(dataset, host.paths.cache_dir() / "scan.sqlite3"),), RunConfig(lora or LoRASettings(), settings or TrainSettings()), host.paths.output_dir(),
@@ -56,9 +59,10 @@ class LTX2Preflight(io.ComfyNode):
             )  # fmt: skip
             result = Preflight.of(check(subject, _free(host.residency.device)))
         if result.errors and on_error == _STOP:
-            raise LTX2Error(f"{len(result.errors)} finding(s) would end this run. The first: {result.errors[0].text} {result.errors[0].advice}")
-        shown = {"text": [str(result)], "findings": [f.to_dict() for f in result.findings]}
-        return io.NodeOutput(dataset, str(result), json.dumps(result.to_dict(), ensure_ascii=False), ui=shown)
+            first = f"{result.errors[0].text} {result.errors[0].advice}".rstrip()
+            raise LTX2Error(f"{len(result.errors)} finding(s) would end this run. The first: {first}")
+        shown = {"text": [told(str(result))], "findings": [in_languages(f.to_dict(), "text", "advice") for f in result.findings]}
+        return io.NodeOutput(dataset, told(str(result)), json.dumps(result.to_dict(), ensure_ascii=False), ui=shown)
 
 
 NODES = [LTX2Preflight]

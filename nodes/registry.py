@@ -5,11 +5,12 @@ from __future__ import annotations
 from comfy_api.latest import ComfyExtension, io
 
 from . import adapters, bridge, captions, data, dataset_options, decode, importer, load, memory, modes, preflight, presets, reference, sample, save, text, train, train_previews, train_segment, upscale, validate
+from .host.language import speaking
 from .host.routes import register as register_routes
 from .replacements import register_with_host
 
 NODES: list[type[io.ComfyNode]] = [
-    node for module in (load, text, data, dataset_options, captions, preflight, importer, train, train_segment, train_previews, presets, memory, adapters, sample, modes, reference, upscale, decode, save, validate, bridge) for node in module.NODES
+    speaking(node) for module in (load, text, data, dataset_options, captions, preflight, importer, train, train_segment, train_previews, presets, memory, adapters, sample, modes, reference, upscale, decode, save, validate, bridge) for node in module.NODES
 ]
 
 

@@ -15,16 +15,14 @@ _NAMED = 5  # names said in one sentence; more are counted
 
 @dataclass(frozen=True)
 class Partner:
-    """What is looked for. option: of the dataset. alone: what becomes of a clip without it."""
+    """What is looked for. option: of the dataset."""
 
     option: str
-    word: str
     suffixes: tuple[str, ...]
-    alone: str
 
 
-SOUND = Partner("sound_folder", "sound", AUDIO_SUFFIXES + VIDEO_SUFFIXES, "trained as picture only")
-MASK = Partner("mask_folder", "mask", IMAGE_SUFFIXES + VIDEO_SUFFIXES, "trained without one")
+SOUND = Partner("sound_folder", AUDIO_SUFFIXES + VIDEO_SUFFIXES)
+MASK = Partner("mask_folder", IMAGE_SUFFIXES + VIDEO_SUFFIXES)
 
 
 @dataclass(frozen=True)
@@ -43,7 +41,7 @@ def listed(names: list[str]) -> str:
 def _files(folder: Path, kind: Partner, recursive: bool) -> dict[str, Path]:
     """Place inside ``folder``, without ending -> file."""
     if not folder.is_dir():
-        raise LTX2Error(f"There is no folder {folder}; give the folder of {kind.word}s in {kind.option}, or leave it empty.")
+        raise LTX2Error(f"There is no folder {folder}; give the folder of {'sounds' if kind is SOUND else 'masks'} in {kind.option}, or leave it empty.")
     found: dict[str, Path] = {}
     for path in sorted(p for p in walk(folder, recursive) if p.suffix.lower() in kind.suffixes):
         key = path.relative_to(folder).with_suffix("").as_posix()
@@ -51,7 +49,7 @@ def _files(folder: Path, kind: Partner, recursive: bool) -> dict[str, Path]:
             raise LTX2Error(f"{path.name} and {found[key].name} in {folder} have one stem; keep one of them.")
         found[key] = path
     if not found:
-        raise LTX2Error(f"No {kind.word}s were found in {folder}; put files there named like the clips, or leave {kind.option} empty.")
+        raise LTX2Error(f"No {'sounds' if kind is SOUND else 'masks'} were found in {folder}; put files there named like the clips, or leave {kind.option} empty.")
     return found
 
 
@@ -77,7 +75,10 @@ def pair(spec: DatasetSpec, clips: list[Path], kind: Partner) -> Pairs:
     unused = [p.name for p in files.values() if p not in set(partners.values())]
     messages = []
     if alone:
-        messages.append(f"{len(alone)} clips found no {kind.word} of their name in {folder} and are {kind.alone}: {listed(alone)}.")
+        messages.append(
+            f"{len(alone)} clips found no sound of their name in {folder} and are trained as picture only: {listed(alone)}." if kind is SOUND else
+            f"{len(alone)} clips found no mask of their name in {folder} and are trained without one: {listed(alone)}."
+        )  # fmt: skip
     if unused:
-        messages.append(f"{len(unused)} {kind.word}s in {folder} found no clip of their name: {listed(unused)}.")
+        messages.append(f"{len(unused)} {'sounds' if kind is SOUND else 'masks'} in {folder} found no clip of their name: {listed(unused)}.")
     return Pairs(partners, tuple(messages))

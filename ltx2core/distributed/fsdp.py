@@ -30,15 +30,15 @@ def check_shardable(run: RunConfig, memory: MemorySettings | None) -> None:
     """Raises LTX2Error for what FSDP2 cannot do, with the way that can."""
     train = run.train
     reasons = (
-        (memory is not None and memory.streamed > 0, "keeps the blocks' parts on the cards and streaming keeps them in host memory", "choose one of the two"),
-        (not train.gradient_checkpointing or (memory is not None and memory.kept > 0), "recomputes every block, since kept activations hold on to gathered weights", "leave gradient_checkpointing on and kept at 0"),
-        (run.lora.kind == "dora", "leaves no card with the whole weights that a DoRA reads", "choose kind lora, or distributed ddp"),
-        (train.rollout.max_step_offset > 0 or train.reflexflow is not None, "runs all processes in step, and scheduled sampling gives them unequal work", "choose distributed ddp"),
-        (train.audio_only, "shards whole blocks, of which sound alone uses a part", "choose distributed ddp: sound alone needs little memory"),
+        (memory is not None and memory.streamed > 0, "FSDP2 keeps the blocks' parts on the cards and streaming keeps them in host memory; choose one of the two."),
+        (not train.gradient_checkpointing or (memory is not None and memory.kept > 0), "FSDP2 recomputes every block, since kept activations hold on to gathered weights; leave gradient_checkpointing on and kept at 0."),
+        (run.lora.kind == "dora", "FSDP2 leaves no card with the whole weights that a DoRA reads; choose kind lora, or distributed ddp."),
+        (train.rollout.max_step_offset > 0 or train.reflexflow is not None, "FSDP2 runs all processes in step, and scheduled sampling gives them unequal work; choose distributed ddp."),
+        (train.audio_only, "FSDP2 shards whole blocks, of which sound alone uses a part; choose distributed ddp: sound alone needs little memory."),
     )  # fmt: skip
-    for impossible, why, what in reasons:
+    for impossible, why in reasons:
         if impossible:
-            raise LTX2Error(f"FSDP2 {why}; {what}.")
+            raise LTX2Error(why)
 
 
 def base_mesh(device: torch.device, world: World) -> DeviceMesh:

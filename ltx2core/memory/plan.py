@@ -121,12 +121,13 @@ class Plan:
 
     def __str__(self) -> str:
         s = self.settings
-        there = f"shared out over {self.cards} cards" if self.cards > 1 else "on the card"
-        where = f"{s.precision}, {s.streamed} blocks streamed" if s.streamed else f"{s.precision} {there}"
-        waiting = {"": "", "inputs": ", the blocks' inputs in host memory", "results": ", activations in host memory"}[s.hosted]
-        host = f", {self.host / GIB:.1f} GiB of host memory" if self.host else ""
+        whole = f"{s.precision} shared out over {self.cards} cards" if self.cards > 1 else f"{s.precision} on the card"
+        streamed = f"{s.streamed} blocks streamed" if s.streamed else ""
+        waiting = {"": "", "inputs": "the blocks' inputs in host memory", "results": "activations in host memory"}[s.hosted]
+        host = f"{self.host / GIB:.1f} GiB of host memory" if self.host else ""
+        form = ", ".join(part for part in (s.precision if s.streamed else whole, streamed, f"{s.kept} blocks kept", waiting, host) if part)
         return (
-            f"{where}, {s.kept} blocks kept{waiting}{host}: weights {self.weights / GIB:.1f} + adapter and optimizer {self.optimizer / GIB:.1f} "
+            f"{form}: weights {self.weights / GIB:.1f} + adapter and optimizer {self.optimizer / GIB:.1f} "
             f"+ activations {self.activations / GIB:.1f} = {self.total / GIB:.1f} GiB"
         )
 

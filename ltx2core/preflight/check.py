@@ -88,9 +88,9 @@ def check(subject: Subject, free: Free = Free()) -> Iterable[Finding]:
         yield Finding(ERROR, "lora", str(error), "Correct the LoRA's targets.")
         return
     yield from space.disk(found, subject.checkpoint, subject.config, load, subject.output)
-    others = {"encoding clips": space.caching_bytes(found, subject.checkpoint, subject.vae or space.USUAL_VAE)}
+    others = {space.CLIPS: space.caching_bytes(found, subject.checkpoint, subject.vae or space.USUAL_VAE)}
     if subject.text_encoder is not None:
-        others["encoding captions"] = space.text_bytes(subject.text_encoder, subject.checkpoint)
+        others[space.CAPTIONS] = space.text_bytes(subject.text_encoder, subject.checkpoint)
     # Sound alone lies on the card plain and whole.
     wanted = MemorySettings() if subject.config.train.audio_only else subject.memory
     yield from space.memory(size, load, wanted, free, others)

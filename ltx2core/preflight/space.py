@@ -22,6 +22,7 @@ from ..models.vae_memory import ROLLED, VaeMemory
 from ..train.settings import RunConfig
 from .finding import ERROR, INFO, WARNING, Finding
 
+CLIPS, CAPTIONS = "encoding clips", "encoding captions"  # stages before training
 _TEXT_TOKENS = 1024
 _BF16 = 2
 _VIDEO_CHANNELS, _AUDIO_CELL = 128, 8 * 16
@@ -115,7 +116,7 @@ def memory(size: BaseSize, load: Load, wanted: MemorySettings | None, free: Free
     except LTX2Error as error:
         yield Finding(ERROR, "memory", str(error), "Lower width and height first; then frames to 49 or 33; then stream all blocks in Memory Settings.")
         return
-    stages = "; ".join(f"{name} {bytes_ / GIB:.1f} GiB" for name, bytes_ in others.items() if bytes_)
+    stages = "; ".join(f"{'encoding captions' if name == CAPTIONS else 'encoding clips'} {bytes_ / GIB:.1f} GiB" for name, bytes_ in others.items() if bytes_)
     yield Finding(INFO, "memory", f"Predicted on the card: training {plan.total / GIB:.1f} GiB ({plan}); {stages}. They are never on it together.", "Stream more blocks, or lower width and height, to need less.")
     host = max(plan.host, *others.values()) / GIB
     yield Finding(INFO, "host_memory", f"Predicted host memory: {host:.1f} GiB at most, one copy of the largest model; {plan.host / GIB:.1f} GiB page-locked in training.", "Fewer streamed blocks or a smaller precision need less.")
@@ -127,7 +128,7 @@ def memory(size: BaseSize, load: Load, wanted: MemorySettings | None, free: Free
         yield Finding(ERROR, "memory", text, "Lower width and height first; then frames to 49 or 33; then stream more blocks.")
     elif peak > free.device:
         name = max(others, key=others.get)
-        text = f"The stage {name} needs {others[name] / GIB:.1f} GiB at once and {free.device / GIB:.1f} are free on the card."
+        text = f"The stage {'encoding captions' if name == CAPTIONS else 'encoding clips'} needs {others[name] / GIB:.1f} GiB at once and {free.device / GIB:.1f} are free on the card."
         yield Finding(WARNING, "memory", text, "Take an fp8 file of the text encoder, or smaller clips.")
     if free.host is not None and plan.host > free.host:
         text = f"Streaming needs {plan.host / GIB:.1f} GiB of host memory and {free.host / GIB:.1f} are free."

@@ -13,6 +13,7 @@ from comfy_execution.utils import get_executing_context
 from server import PromptServer
 
 from ...ltx2core.protocols import MemoryPlanned, PreviewMade, Progress
+from ..messages import in_languages
 from .controls import LiveRun
 from .pace import Pace
 
@@ -70,16 +71,17 @@ class HostReporter:
 
     def message(self, text: str, level: str = "info") -> None:
         logging.log(_LEVELS.get(level, logging.INFO), "[LTX-2 Studio] %s", text)
-        self.send("ltx2.message", {"text": text, "level": level})
+        self.send("ltx2.message", in_languages({"text": text, "level": level}, "text"))
 
     def preview(self, event: PreviewMade) -> None:
         self.send("ltx2.preview", {"run": event.run, "step": event.step, "file": event.file})
 
     def memory(self, event: MemoryPlanned) -> None:
         logging.info("[LTX-2 Studio] %s", event.text)
+        plan = in_languages(asdict(event), "text")
         if self._run is not None:
-            self._run.plan = asdict(event)
-        self.send("ltx2.plan", asdict(event))
+            self._run.plan = plan
+        self.send("ltx2.plan", plan)
 
     def send(self, event: str, data: dict[str, Any]) -> None:
         server = PromptServer.instance

@@ -9,6 +9,7 @@ from aiohttp import web
 from server import PromptServer
 
 from ...ltx2core.errors import LTX2Error
+from ..messages import in_languages
 from .controls import ACTIONS, LIVE
 from .paths import HostPaths
 from .run_files import PREVIEW_TYPES, metrics_file, preview_file, previews, read_points
@@ -33,6 +34,10 @@ def _read(name: str) -> dict:
     return {**points, "previews": previews(runs, name)}
 
 
+def _refused(text: str, status: int) -> web.Response:
+    return web.json_response(in_languages({"error": text}, "error"), status=status, headers=_HEADERS)
+
+
 async def _metrics(request: web.Request) -> web.Response:
     name = request.match_info["name"]
     async with _AT_ONCE:
@@ -44,21 +49,21 @@ async def _metrics(request: web.Request) -> web.Response:
 async def _preview(request: web.Request) -> web.StreamResponse:
     path = preview_file(HostPaths().runs_dir(), request.match_info["name"], request.match_info["file"])
     if path is None:
-        return web.json_response({"error": "There is no such preview."}, status=404, headers=_HEADERS)
+        return _refused("There is no such preview.", 404)
     return web.FileResponse(path, headers={**_HEADERS, "Content-Type": PREVIEW_TYPES[path.suffix.lower()]})
 
 
 async def _act(request: web.Request) -> web.Response:
     name = request.match_info["name"]
     if not same_origin(request):
-        return web.json_response({"error": "Only ComfyUI's own page may do this."}, status=403, headers=_HEADERS)
+        return _refused("Only ComfyUI's own page may do this.", 403)
     live = LIVE.find(name)
     if live is None:
-        return web.json_response({"error": f"No run named {name} is training."}, status=404, headers=_HEADERS)
+        return _refused(f"No run named {name} is training.", 404)
     try:
         return web.json_response({"state": live.request(request.match_info["action"])}, headers=_HEADERS)
     except LTX2Error as error:
-        return web.json_response({"error": str(error)}, status=409, headers=_HEADERS)
+        return _refused(str(error), 409)
 
 
 def register() -> None:

@@ -12,6 +12,7 @@ from ...ltx2core.data.clip import Clip
 from ...ltx2core.data.scan import DatasetIndex, Dropped
 from ...ltx2core.errors import LTX2Error
 from ...ltx2core.media.video import decode_video
+from ..messages import in_languages
 
 _SUBFOLDER = "ltx2_thumbnails"
 _SIDE = 192
@@ -54,13 +55,14 @@ def _item(clip: Clip) -> dict:
         return {**item, "image": _picture(clip)}
     except (LTX2Error, OSError) as error:
         # The clip was readable when it was scanned; training will say the same in full.
-        return {**item, "image": None, "caption": str(error)[:_MOST_LETTERS]}
+        return in_languages({**item, "image": None, "caption": str(error)[:_MOST_LETTERS]}, "caption")
 
 
-def _dropped(dropped: Dropped) -> dict:
+def _dropped(dropped: Dropped) -> dict[str, object]:
     name = Path(dropped.path).name
     # A reader's own sentence names the file already.
-    return {"name": name, "reason": dropped.reason.removeprefix(name).strip()[:_MOST_LETTERS]}
+    reason = dropped.reason.removeprefix(name).strip()[:_MOST_LETTERS]
+    return in_languages({"name": name, "reason": reason}, "reason")
 
 
 def dataset_view(index: DatasetIndex) -> dict:
