@@ -59,6 +59,12 @@ function onMessage({ detail }) {
   if (!found.length && node?.comfyClass?.startsWith("LTX2") && !node.ltx2Train && !node.ltx2Strip) showLine(node, said(detail));
 }
 
+/** What the host is about to say of a node of ours that failed, in this page's language. */
+let failure = null;
+function onError({ detail }) {
+  if (failure?.prompt_id === detail.prompt_id && detail.exception_message?.trim() === failure.shown.trim()) detail.exception_message = said(failure);
+}
+
 /** The node that is wired to `name` of `node`, through reroutes. */
 function origin(node, name) {
   const slot = node.inputs?.findIndex((i) => i.name === name) ?? -1;
@@ -113,6 +119,8 @@ function tint() {
 api.addEventListener("ltx2.progress", onProgress);
 api.addEventListener("ltx2.message", onMessage);
 api.addEventListener("ltx2.plan", onPlan);
+api.addEventListener("ltx2.error", ({ detail }) => { failure = detail; });
+api.addEventListener("execution_error", onError);
 api.addEventListener("ltx2.run", ({ detail }) => panelsOf(detail).forEach((panel) => panel.runState(detail)));
 api.addEventListener("ltx2.preview", ({ detail }) => panelsOf(detail).forEach((panel) => panel.load()));
 

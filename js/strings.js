@@ -19,6 +19,8 @@ export const STRINGS = {
     optimizer: "optimizer", activations: "activations", free: "free", over: "over by", findings: "Findings", no_findings: "Nothing was found.",
     error: "error", warning: "warning", info: "note", ok: "fine",
     grid: "Validation grid", no_grid: "The grid appears here when the graph has run.", page_of: "Page {page} of {count}", previous: "Previous page", next: "Next page",
+    stage_scan: "scan", stage_captions: "captions", stage_latents: "latents", stage_masks: "masks", stage_crepa: "crepa", stage_preview: "preview",
+    stage_sample: "sample", stage_decode: "decode", stage_validate: "validate", stage_download: "download",
     show_advanced: "Show advanced inputs", hide_advanced: "Hide advanced inputs",
   },
   ja: {
@@ -38,6 +40,8 @@ export const STRINGS = {
     optimizer: "オプティマイザー", activations: "活性値", free: "空き", over: "超過", findings: "結果", no_findings: "何も見つかりませんでした。",
     error: "エラー", warning: "警告", info: "注記", ok: "問題なし",
     grid: "検証グリッド", no_grid: "グラフの実行が終わると、ここにグリッドが表示されます。", page_of: "{count} ページ中 {page}", previous: "前のページ", next: "次のページ",
+    stage_scan: "調査", stage_captions: "キャプション", stage_latents: "潜在", stage_masks: "マスク", stage_crepa: "CREPA", stage_preview: "プレビュー",
+    stage_sample: "サンプリング", stage_decode: "デコード", stage_validate: "検証", stage_download: "ダウンロード",
     show_advanced: "詳細設定を表示", hide_advanced: "詳細設定を隠す",
   },
   zh: {
@@ -57,6 +61,8 @@ export const STRINGS = {
     optimizer: "优化器", activations: "激活", free: "空闲", over: "超出", findings: "检查结果", no_findings: "没有发现问题。",
     error: "错误", warning: "警告", info: "提示", ok: "正常",
     grid: "验证网格", no_grid: "运行完此图后，网格会显示在这里。", page_of: "第 {page} 页，共 {count} 页", previous: "上一页", next: "下一页",
+    stage_scan: "检查", stage_captions: "字幕", stage_latents: "潜在", stage_masks: "遮罩", stage_crepa: "CREPA", stage_preview: "预览",
+    stage_sample: "采样", stage_decode: "解码", stage_validate: "验证", stage_download: "下载",
     show_advanced: "显示高级输入", hide_advanced: "隐藏高级输入",
   },
 };
@@ -71,9 +77,9 @@ export function said(event, key = "text") {
   return event.said?.[language()]?.[key] ?? event[key];
 }
 
-/** The sentence of `key` with {names} filled in. */
+/** The sentence of `key` with {names} filled in; a key that nobody knows stands for itself. */
 export function t(key, values = {}) {
-  return (STRINGS[language()][key] ?? STRINGS.en[key]).replace(/\{(\w+)\}/g, (whole, name) => values[name] ?? whole);
+  return (STRINGS[language()][key] ?? STRINGS.en[key] ?? key).replace(/\{(\w+)\}/g, (whole, name) => values[name] ?? whole);
 }
 
 export function duration(seconds) {

@@ -15,7 +15,7 @@ export const encoded = (run) => run.split("/").map(encodeURIComponent).join("/")
 
 /** "step 3/20 · loss 0.41 · 0.9 s/step · 15 s left · 3.1 of 24.0 GiB" */
 export function statusLine({ stage, done, total, text, metrics = {}, pace, memory }) {
-  const parts = [stage === "train" ? t("step", { done, total }) : `${stage} ${done}/${total} ${text ?? ""}`.trim()];
+  const parts = [stage === "train" ? t("step", { done, total }) : `${t(`stage_${stage}`).replace(/^stage_/, "")} ${done}/${total} ${text ?? ""}`.trim()];
   if (Number.isFinite(metrics.loss)) parts.push(t("loss", { value: metrics.loss.toPrecision(3) }));
   if (pace) parts.push(t("pace", { seconds: pace.seconds_per_step.toPrecision(3) }), t("left", { time: duration(pace.seconds_left) }));
   if (memory) parts.push(t("memory", { used: gib(memory.used), total: gib(memory.total) }));

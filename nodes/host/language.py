@@ -1,4 +1,4 @@
-"""The language that a person has chosen in the host's settings, for what is not shown by a page of our own: errors, and texts on wires."""
+"""The language that a person has chosen in the host's settings, for what no page of ours shows: errors, and texts on wires."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ import folder_paths
 from comfy.cli_args import args
 
 from ...ltx2core.errors import LTX2Error
-from ..messages import catalogue
+from ..messages import catalogue, in_languages
+from .reporter import HostReporter
 
 _SETTING = "Comfy.Locale"
 
@@ -43,12 +44,17 @@ def told(text: str) -> str:
 
 @contextmanager
 def errors_told() -> Iterator[None]:
-    """Inside, an error that is meant for people says its sentence in the chosen language; it stays the same error."""
+    """Inside, an error that is meant for people says its sentence in the chosen language; it stays the same error.
+
+    Pages are sent it in every language before: one whose host has no language chosen shows its browser's.
+    """
     try:
         yield
     except LTX2Error as error:
         if len(error.args) == 1 and isinstance(error.args[0], str):
-            error.args = (told(error.args[0]),)
+            english = error.args[0]
+            error.args = (told(english),)
+            HostReporter().send("ltx2.error", in_languages({"text": english, "shown": error.args[0]}, "text"))
         raise
 
 

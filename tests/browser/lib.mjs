@@ -31,8 +31,8 @@ export async function settle(page, url, settings = {}) {
 }
 
 /** A page with the canvas ready. settings: of the host, by name. What the page complains about is collected in page.complaints. */
-export async function openCanvas(browser, url, { settings = {}, viewport = { width: 1600, height: 1000 } } = {}) {
-  const page = await browser.newPage({ viewport });
+export async function openCanvas(browser, url, { settings = {}, viewport = { width: 1600, height: 1000 }, locale = "en-US" } = {}) {
+  const page = await browser.newPage({ viewport, locale });
   page.complaints = [];
   page.on("pageerror", (error) => page.complaints.push(String(error)));
   // Events of a run that came before the page had read the pack's scripts.

@@ -62,3 +62,10 @@ def test_strings_are_whole_in_every_language():
         assert set(strings) == set(parsed["en"]), lang
         for key, text in strings.items():
             assert set(re.findall(r"\{\w+\}", text)) == set(re.findall(r"\{\w+\}", parsed["en"][key])), f"{lang}: {key}"
+
+
+def test_every_stage_of_the_core_has_a_name():
+    said = re.findall(r'Progress\("(\w+)"', "".join(p.read_text(encoding="utf-8") for p in (PACK / "ltx2core").rglob("*.py")))
+    source = (PACK / "js" / "strings.js").read_text(encoding="utf-8")
+    # The cache is verified by the command line alone; steps of training have a line of their own.
+    assert {s for s in said if f"stage_{s}:" not in source} == {"train", "verify"}
