@@ -17,13 +17,14 @@ function contrasts() {
     return stack.reverse().reduce((below, top) => over(top, below), [0, 0, 0]);
   };
   const ratio = (a, b) => { const [x, y] = [light(a), light(b)].sort((p, q) => q - p); return (x + 0.05) / (y + 0.05); };
+  const opacity = (element, panel) => { let all = 1; for (let e = element; e !== panel; e = e.parentElement) all *= getComputedStyle(e).opacity; return all; };
   const found = { text: {}, lines: {} };
   for (const panel of document.querySelectorAll(".ltx2-panel")) {
-    for (const e of panel.querySelectorAll("p, b, li, button:not(:disabled), figcaption, span")) {
+    for (const e of panel.querySelectorAll("p, b, li, button:not(:disabled), figcaption, span, .ltx2-nothing")) {
       if (!e.textContent.trim() || !e.offsetParent) continue;
       const name = `${panel.className} ${e.tagName} ${e.className}`;
-      const below = behind(e);
-      found.text[name] = Math.min(found.text[name] ?? 99, ratio(over(pixels(getComputedStyle(e).color), below), below));
+      const below = behind(e), [r, g, b, a] = pixels(getComputedStyle(e).color);
+      found.text[name] = Math.min(found.text[name] ?? 99, ratio(over([r, g, b, a * opacity(e, panel)], below), below));
     }
   }
   for (const swatch of document.querySelectorAll(".ltx2-train .ltx2-swatch")) {
@@ -39,6 +40,8 @@ await browse(async (browser) => {
     window.app.graph.clear();
     const make = (type, x) => { const node = window.LiteGraph.createNode(type); node.pos = [x, 80]; window.app.graph.add(node); return node; };
     const memory = make("LTX2MemorySettings", 40), train = make("LTX2TrainLoRA", 460);
+    make("LTX2VideoDataset", 880);
+    make("LTX2Validate", 1300);
     memory.connect(0, train, train.inputs.findIndex((i) => i.name === "memory"));
     train.widgets.find((w) => w.name === "name").value = "planned";
     window.app.canvas.ds.scale = 1;
@@ -51,7 +54,12 @@ await browse(async (browser) => {
     send("ltx2.plan", { run: "planned", node: "2", ...plan });
     send("ltx2.run", { run: "planned", state: "paused" });
     send("ltx2.message", { run: "planned", node: "2", text: "A warning.", level: "warning" });
-    window.app.graph.nodes.find((n) => n.type === "LTX2MemorySettings").onExecuted({ findings });
+    const of = (type) => window.app.graph.nodes.find((n) => n.type === type);
+    of("LTX2MemorySettings").onExecuted({ findings });
+    const clip = { name: "a.mp4", caption: "A fox.", bucket: "768x512@49", seconds: 1.96, sound: true, image: null };
+    of("LTX2VideoDataset").onExecuted({ ltx2_dataset: [{ clips: [clip], count: 30, sound: 30, dropped: [{ name: "b.mp4", reason: "has no caption" }], dropped_count: 5 }] });
+    // Two pages, of which there are no films: what is written beneath them counts.
+    of("LTX2Validate").onExecuted({ ltx2_grid: [1, 2].map((page) => ({ filename: `page_${page}.mp4`, subfolder: "", type: "output" })) });
   }, [plan, findings]);
   await page.waitForTimeout(600);
   const found = await page.evaluate(() => ({
