@@ -44,7 +44,7 @@ def main() -> int:
     if not torch.cuda.is_available():
         print("This benchmark holds a CUDA device's allocator to a size; there is none here.")
         return 2
-    device = torch.device("cuda")
+    device = torch.device("cuda", torch.cuda.current_device())
     width, height = map(int, arguments.size.split("x"))
     vae = build(device).to(torch.bfloat16)
     torch.cuda.empty_cache()

@@ -52,9 +52,11 @@ class PhaseLog(ConsoleReporter):
         print(text, flush=True)
 
 
-def make_run(folder: Path, rehearse: bool, gemma_fp8: bool, memory: str) -> Path:
+def make_run(folder: Path, rehearse: bool, gemma_fp8: bool, memory: str, given: tuple[Path, Path] | None) -> Path:
     frames, height, width = (9, 64, 96) if rehearse else (121, 512, 768)
-    if rehearse:
+    if given:
+        checkpoint, gemma = given
+    elif rehearse:
         checkpoint, gemma = write_tiny_checkpoint(folder / "tiny.safetensors"), write_tiny_gemma(folder / "gemma.safetensors")
     else:
         checkpoint, gemma = write_full(folder, gemma_fp8, torch.device("cuda"))
@@ -103,6 +105,8 @@ def main() -> int:
     arguments.add_argument("--json", type=Path)
     arguments.add_argument("--log", type=Path, help="every event of the run, a line of JSON each")
     arguments.add_argument("--folder", type=Path, help="52 GiB free (with Gemma in fp8), on disk or in memory; a temporary one by default")
+    arguments.add_argument("--checkpoint", type=Path, help="with --text-encoder: files that are there, instead of random ones")
+    arguments.add_argument("--text-encoder", type=Path)
     arguments.add_argument("--gemma", choices=("fp8", "bf16"), default="fp8")
     arguments.add_argument("--memory", default="auto", help='of the run file, e.g. {"precision": "int8"}')
     arguments.add_argument("--rehearse", action="store_true")
@@ -116,7 +120,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory(dir=a.folder) as folder:
         log = PhaseLog(a.log or Path(folder) / "events.jsonl")
         with taken() as written:
-            run_file = make_run(Path(folder), a.rehearse, a.gemma == "fp8", a.memory)
+            run_file = make_run(Path(folder), a.rehearse, a.gemma == "fp8", a.memory, (a.checkpoint, a.text_encoder) if a.checkpoint else None)
         rows = [{"phase": "write", **written.record()}, *phases(run_file, device, log)]
         log.close()
     allocated = {stage: [round(min(v) / GIB, 2), round(max(v) / GIB, 2)] for stage, v in log.allocated.items()}

@@ -107,8 +107,8 @@ class FusedBlock:
         self._lanes.join()
         return h, a
 
-    def backward(self, w: BlockWeights, m: Shared, kept: Kept, g: Tensor, ga: Tensor) -> tuple[Tensor, Tensor]:
-        """Gradients towards the block's inputs; the adapters' are added to their own. ``kept`` is used up."""
+    def backward(self, w: BlockWeights, m: Shared, kept: Kept, g: Tensor, ga: Tensor, wanted: bool = True) -> tuple[Tensor, Tensor]:
+        """Gradients towards the block's inputs, of no use where not ``wanted``; the adapters' are added to their own. ``kept`` is used up."""
         mods_v, mods_a = kept.video_mods, kept.audio_mods
         self._lanes.fork()
         with self._lanes.side():
@@ -122,8 +122,8 @@ class FusedBlock:
         self._lanes.meet()
         with self._lanes.side():
             cross.key_value_backward(self._to_video, w, m.audio, mods_a, kept.to_video, kept.audio_between, audio_dk, audio_dv, ga)
-            own_backward(self._audio, w, m.audio, kept.audio, ga)
+            own_backward(self._audio, w, m.audio, kept.audio, ga, wanted)
         cross.key_value_backward(self._to_audio, w, m.video, mods_v, kept.to_audio, kept.video_between, video_dk, video_dv, g)
-        own_backward(self._video, w, m.video, kept.video, g)
+        own_backward(self._video, w, m.video, kept.video, g, wanted)
         self._lanes.join()
         return g, ga

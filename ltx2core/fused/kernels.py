@@ -34,7 +34,8 @@ def norm_modulate(h: Tensor, scale: Tensor | None, shift: Tensor | None, index: 
 
 
 @triton.jit
-def _norm_modulate_backward(h, scale, index, towards, into, columns, eps, h_row, mod_row, towards_row, into_row, MODULATED: tl.constexpr, BLOCK: tl.constexpr):
+def _norm_modulate_backward(h, scale, index, towards, into, out, columns, eps, h_row, mod_row, towards_row, into_row, out_row,
+                            MODULATED: tl.constexpr, BLOCK: tl.constexpr):  # fmt: skip
     row = tl.program_id(0).to(tl.int64)
     at = tl.arange(0, BLOCK)
     inside = at < columns
@@ -46,14 +47,14 @@ def _norm_modulate_backward(h, scale, index, towards, into, columns, eps, h_row,
     r = tl.rsqrt(tl.sum(x * x, 0) / columns + eps)
     change = r * (g - x * r * r * (tl.sum(g * x, 0) / columns))
     before = tl.load(into + row * into_row + at, inside, 0.0).to(tl.float32)
-    tl.store(into + row * into_row + at, (before + change).to(into.dtype.element_ty), inside)
+    tl.store(out + row * out_row + at, (before + change).to(out.dtype.element_ty), inside)
 
 
-def norm_modulate_backward(h: Tensor, scale: Tensor | None, index: Tensor, eps: float, towards: Tensor, into: Tensor) -> None:
+def norm_modulate_backward(h: Tensor, scale: Tensor | None, index: Tensor, eps: float, towards: Tensor, into: Tensor, out: Tensor) -> None:
     rows, columns = h.shape
     s = h if scale is None else scale
     _norm_modulate_backward[(rows,)](
-        h, s, index, towards, into, columns, eps, h.stride(0), s.stride(0), towards.stride(0), into.stride(0), scale is not None,
+        h, s, index, towards, into, out, columns, eps, h.stride(0), s.stride(0), towards.stride(0), into.stride(0), out.stride(0), scale is not None,
         triton.next_power_of_2(columns), num_warps=_warps(columns),
     )  # fmt: skip
 

@@ -6,6 +6,8 @@ from contextlib import AbstractContextManager, nullcontext
 
 import torch
 
+from ..memory.streams import stream_of
+
 
 class Lanes:
     """The current stream for the picture, another one for the sound. Without a card both are one.
@@ -15,7 +17,7 @@ class Lanes:
     """
 
     def __init__(self, device: torch.device):
-        self._side = torch.cuda.Stream(device) if device.type == "cuda" else None
+        self._side = stream_of(device, "sound") if device.type == "cuda" else None
 
     def side(self) -> AbstractContextManager:
         return nullcontext() if self._side is None else torch.cuda.stream(self._side)

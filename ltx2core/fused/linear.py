@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -51,6 +53,40 @@ def _add_gradient(parameter: Tensor, left: Tensor, right: Tensor, factor: float 
         parameter.grad.add_(torch.mm(left, right), alpha=factor)
 
 
+def _together(tensors: Sequence[Tensor | None]) -> Tensor | None:
+    """[n, *shape] on the memory of ``tensors`` where they lie at equal distances in one storage, as ``train.flat`` puts them."""
+    first = tensors[0]
+    if first is None or any(t is None or t.shape != first.shape or not t.is_contiguous() for t in tensors):
+        return None
+    step = tensors[1].data_ptr() - first.data_ptr()
+    one = all(t.untyped_storage().data_ptr() == first.untyped_storage().data_ptr() and t.data_ptr() - first.data_ptr() == i * step for i, t in enumerate(tensors))
+    if not one or step < first.nbytes:
+        return None
+    return first.as_strided((len(tensors), *first.shape), (step // first.itemsize, *first.stride()))
+
+
+def _members_at_once(matrix: Tensor, ext: Tensor, towards: Tensor, layout: GroupLayout, adapters: Adapters) -> bool:
+    """v and the adapters' gradients of members of one size, as three batched products instead of 2 n + 1 thin ones.
+
+    The products are too thin to fill a card one by one. False, with nothing done, where the members differ.
+    """
+    factors, ranks = [adapters.get(m) for m in layout.members], set(layout.ranks)
+    if len(factors) < 2 or None in factors or len(set(layout.outs)) > 1 or len(ranks) > 1 or layout.width != sum(layout.ranks) or len({f.scale for f in factors}) > 1:
+        return False
+    down, up = _together([f.down.grad for f in factors]), _together([f.up.grad for f in factors])
+    if down is None or up is None or not down.dtype == up.dtype == towards.dtype:
+        return False
+    n, rows, inner, line = len(factors), layout.rows, layout.inner, matrix.stride(0)
+    out, rank = layout.outs[0], layout.ranks[0]
+    dy, v, u = (t.unflatten(1, (n, -1)).transpose(0, 1) for t in (towards[:, :rows], towards[:, rows:], ext[:, inner:]))
+    # B's columns of a member are zero in the rows of others: its own blocks alone are read, [n, out, rank].
+    b = matrix.as_strided((n, out, rank), (out * line + rank, line, 1), matrix.storage_offset() + inner)
+    torch.bmm(dy, b, out=v)
+    down.baddbmm_(v.transpose(1, 2), ext[:, :inner].expand(n, -1, -1))
+    up.baddbmm_(dy.transpose(1, 2), u, alpha=factors[0].scale)
+    return True
+
+
 def backward(matrix: Tensor, ext: Tensor, towards: Tensor, layout: GroupLayout, adapters: Adapters, wanted: bool = True) -> Tensor | None:
     """Adds the adapters' gradients to theirs; returns the one towards x [rows, I] where ``wanted``.
 
@@ -59,7 +95,7 @@ def backward(matrix: Tensor, ext: Tensor, towards: Tensor, layout: GroupLayout, 
         towards: [dy v] with dy; v is filled in.
     """
     rows, inner = layout.rows, layout.inner
-    if layout.width:
+    if layout.width and not _members_at_once(matrix, ext, towards, layout, adapters):
         torch.mm(towards[:, :rows], matrix[:rows, inner:], out=towards[:, rows:])
         for member, own_rows, columns in layout.places():
             if member in adapters:

@@ -43,16 +43,17 @@ def norm_modulate(h: Tensor, scale: Tensor | None, shift: Tensor | None, index: 
     out.copy_(x if scale is None else x * (1 + _wide(scale)[index]) + _wide(shift)[index])
 
 
-def norm_modulate_backward(h: Tensor, scale: Tensor | None, index: Tensor, eps: float, towards: Tensor, into: Tensor) -> None:
-    """Add the gradient towards ``h`` to ``into``, given the one towards the result."""
+def norm_modulate_backward(h: Tensor, scale: Tensor | None, index: Tensor, eps: float, towards: Tensor, into: Tensor, out: Tensor | None = None) -> None:
+    """Add the gradient towards ``h`` to ``into``, given the one towards the result; with ``out`` the sum goes there and ``into`` stays."""
+    out = into if out is None else out
     if _fast(h):
         from .kernels import norm_modulate_backward as kernel
 
-        return kernel(h, scale, index, eps, towards, into)
+        return kernel(h, scale, index, eps, towards, into, out)
     x, g = _wide(h), _wide(towards)
     g = g if scale is None else g * (1 + _wide(scale)[index])
     r = torch.rsqrt(x.square().mean(-1, keepdim=True) + eps)
-    into.copy_(_wide(into) + r * (g - x * r.square() * (g * x).mean(-1, keepdim=True)))
+    out.copy_(_wide(into) + r * (g - x * r.square() * (g * x).mean(-1, keepdim=True)))
 
 
 def _rotated(x: Tensor, rope: Rope, back: bool) -> Tensor:

@@ -67,14 +67,14 @@ class Projection:
     def _through_norm(self, w: BlockWeights, which: str, raw: Tensor, rope: Rope | None, towards: Tensor, out: Tensor) -> None:
         ops.norm_rope_backward(raw, w[f"{self.name}.norm_{which}.weight"], rope, self.eps, towards, out)
 
-    def own_backward(self, w: BlockWeights, query: Query, kv: KeyValue, rope: Rope, dq: Tensor, dk: Tensor, dv: Tensor) -> Tensor:
+    def own_backward(self, w: BlockWeights, query: Query, kv: KeyValue, rope: Rope, dq: Tensor, dk: Tensor, dv: Tensor, wanted: bool = True) -> Tensor | None:
         group = f"{self.name}.qkv"
         layout = w.layouts[group]
         towards, parts = self._towards(query.ext, layout)
         self._through_norm(w, "q", query.raw, rope, dq, parts[0])
         self._through_norm(w, "k", kv.raw, rope, dk, parts[1])
         ops.copy(dv, parts[2])
-        return linear.backward(w.matrix(group), query.ext, towards, layout, w.adapters)
+        return linear.backward(w.matrix(group), query.ext, towards, layout, w.adapters, wanted)
 
     def query_backward(self, w: BlockWeights, query: Query, rope: Rope | None, dq: Tensor) -> Tensor:
         group = f"{self.name}.q"

@@ -111,9 +111,10 @@ class _Block(torch.autograd.Function):
             kept = model.block.again(weights, place.shared, h, _rows(*ctx.saved_tensors), stored=stored)
         elif kept is None:
             kept = model.block.again(weights, place.shared, *(_rows(t) for t in ctx.saved_tensors))
-        g, ga = model.block.backward(weights, place.shared, kept, _rows(g.contiguous()), _rows(ga.contiguous()))
+        wanted = place.index > 0  # nothing before the first block learns
+        g, ga = model.block.backward(weights, place.shared, kept, _rows(g.contiguous()), _rows(ga.contiguous()), wanted)
         model.store.release(place.index)
-        return None, g.view(shape), ga.view(audio_shape)
+        return (None, g.view(shape), ga.view(audio_shape)) if wanted else (None, None, None)
 
 
 class FusedRunner:

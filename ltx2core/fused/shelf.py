@@ -9,6 +9,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ..memory.streams import stream_of
+
 _DEPTH = 2
 
 Tensors = dict[str, Tensor]
@@ -30,7 +32,7 @@ class Shelf:
 
     def __init__(self, device: torch.device, count: int, results: bool = True):
         self._count, self._results = count, results
-        self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None
+        self._stream = stream_of(device, "activations") if device.type == "cuda" else None
         self._held: dict[int, Tensors] = {}
         self._shapes: dict[int, dict[str, tuple[torch.Size, torch.dtype]]] = {}
         self._copied: dict[int, torch.cuda.Event] = {}

@@ -127,17 +127,17 @@ def own_forward(spec: SideSpec, w: BlockWeights, side: Side, batch: int, h: Tens
     return ops.gated_add(between, y, None, index), Own(rows, h, kept_first, between, kept_second)
 
 
-def own_backward(spec: SideSpec, w: BlockWeights, side: Side, kept: Own, g: Tensor) -> Tensor:
-    """``g`` towards the result becomes the gradient towards the input, in place."""
+def own_backward(spec: SideSpec, w: BlockWeights, side: Side, kept: Own, g: Tensor, wanted: bool = True) -> None:
+    """``g`` towards the result becomes the gradient towards the input, in place; not ``wanted``, only adapters get theirs."""
     index = side.index(side.step)
     first, second = spec.projection("attn1"), spec.projection("attn2")
     dq, dk, dv = attend_out_backward(w, second.name, kept.second, g, None, index)
     second.key_value_backward(w, kept.second.kv, None, dk, dv, wanted=False)
     ops.norm_modulate_backward(kept.between, None, index, spec.eps, second.query_backward(w, kept.second.query, None, dq), g)
     dq, dk, dv = attend_out_backward(w, first.name, kept.first, g, kept.rows[:, _GATE], index)
-    dx = first.own_backward(w, kept.first.query, kept.first.kv, side.own, dq, dk, dv)
-    ops.norm_modulate_backward(kept.before, kept.rows[:, _SCALE], index, spec.eps, dx, g)
-    return g
+    dx = first.own_backward(w, kept.first.query, kept.first.kv, side.own, dq, dk, dv, wanted)
+    if wanted:
+        ops.norm_modulate_backward(kept.before, kept.rows[:, _SCALE], index, spec.eps, dx, g)
 
 
 @dataclass
@@ -208,6 +208,6 @@ def feed_forward_backward(spec: SideSpec, w: BlockWeights, side: Side, kept: Fee
         towards, ext = inward, inward  # nothing reads the input again
     del inward
     dx = linear.backward(w.matrix(group), ext, towards, layout, w.adapters)
-    g = g.clone()  # autograd may still hold what it gave
-    ops.norm_modulate_backward(kept.before, kept.rows[:, _FF_SCALE], index, spec.eps, dx, g)
-    return g
+    found = torch.empty_like(g)  # autograd may still hold what it gave
+    ops.norm_modulate_backward(kept.before, kept.rows[:, _FF_SCALE], index, spec.eps, dx, g, found)
+    return found

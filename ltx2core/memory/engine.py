@@ -24,6 +24,7 @@ from ..train.step import StepLosses, training_step, velocities
 from .blocks import BlockRunnerFor, Programs
 from .quantize import FORMATS, LIBRARIES, dequantised, quantise_block
 from .stores import ResidentStore, RingStore, Tensors, WeightStore
+from .streams import stream_of
 
 PRECISIONS = ("bf16", *FORMATS, *LIBRARIES)
 HOSTED = ("", "inputs", "results")
@@ -244,7 +245,7 @@ class _Graph:
         for parameter in parameters:
             if parameter.grad is None:
                 parameter.grad = torch.zeros_like(parameter)
-        side = torch.cuda.Stream()
+        side = stream_of(torch.device("cuda"), "capture")
         side.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(side):
             for _ in range(_WARM_UP):
@@ -253,7 +254,8 @@ class _Graph:
         self._graph = torch.cuda.CUDAGraph()
         torch.cuda.empty_cache()  # what warming up took is taken again from the pool
         # Only this thread may do nothing that a graph cannot hold: meanwhile others page-lock the next clips, and ask NCCL's events.
-        with torch.cuda.graph(self._graph, pool=pool, capture_error_mode="thread_local"):
+        # On the stream that warmed up, whose work space is then there: a graph's pool that held it would never be given back.
+        with torch.cuda.graph(self._graph, pool=pool, stream=side, capture_error_mode="thread_local"):
             self._losses = step(self._inputs)
         # Warming up added to the gradients; capturing only recorded.
         with torch.no_grad():

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from .host import HostBlock
+from .streams import stream_of
 
 Tensors = dict[str, Tensor]
 _ALIGN = 256  # bytes; what the fastest copies and matrix kernels want
@@ -89,7 +90,7 @@ class _CardLane:
     """Copies on a stream of their own, each behind the last work that read the slot."""
 
     def __init__(self, device: torch.device, slots: int):
-        self._stream, self._slots = torch.cuda.Stream(device), slots
+        self._stream, self._slots = stream_of(device, "weights"), slots
         self.begin()
 
     def begin(self) -> None:

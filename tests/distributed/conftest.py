@@ -22,7 +22,7 @@ TRAIN = {"steps": 4, "dtype": "float32", "learning_rate": 1e-3, "warmup": 1, "va
 
 
 def _environment():
-    return {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    return {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))}
 
 
 def torchrun(processes, *arguments, device="cpu", agents=("--standalone",), **options):

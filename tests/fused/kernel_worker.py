@@ -39,9 +39,12 @@ def steps_between_products(columns, heads):
         errors.setdefault("norm_modulate", []).append((ours.clone(), plain.clone()))
         into = make(ROWS, columns)
         also = into.clone()
-        kernels.norm_modulate_backward(h, scale, index, 1e-6, g, into)
+        kernels.norm_modulate_backward(h, scale, index, 1e-6, g, into, into)
         ops.norm_modulate_backward(h, scale, index, 1e-6, g, also)
         errors.setdefault("norm_modulate_backward", []).append((into, also))
+        kernels.norm_modulate_backward(h, scale, index, 1e-6, g, into, ours)
+        ops.norm_modulate_backward(h, scale, index, 1e-6, g, also, plain)
+        errors["norm_modulate_backward"] += [(ours.clone(), plain.clone()), (into.clone(), also.clone())]
     for turned in (rope, None):
         errors.setdefault("norm_rope", []).append((kernels.norm_rope(x, weight, turned, 1e-6), ops.norm_rope(x, weight, turned, 1e-6)))
         kernels.norm_rope_backward(x, weight, turned, 1e-6, g, ours)

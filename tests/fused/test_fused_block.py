@@ -15,6 +15,7 @@ from ltx2core.models.build import load_transformer
 from ltx2core.models.forward import run_block
 from ltx2core.tiny import TinySize, write_tiny_checkpoint
 from ltx2core.train.batch import prepare
+from ltx2core.train.flat import FlatParameters
 from ltx2core.train.lora import injected
 from ltx2core.train.objective import Objective
 from ltx2core.train.settings import LoRASettings, TrainSettings
@@ -79,6 +80,26 @@ def test_loss_and_gradients(model, targets, case):
             # Autograd leaves out what the loss does not hang on; here it is there and zero.
             assert found.keys() >= expected.keys() and not any(found[n].any() for n in found.keys() - expected.keys())
             assert worst_relative_error(found, expected) <= 1e-5
+
+
+@pytest.mark.parametrize("targets", ["audio_video", ["transformer_blocks.*.attn1.to_k", "transformer_blocks.*.attn1.to_v", "transformer_blocks.1.attn2.*"]], ids=str)
+def test_gradients_in_one_piece_of_memory_are_the_same_ones_added_twice(model, targets):
+    """As the optimizers lay them: members of one size then get theirs from one batched product, others one by one."""
+    targets = targets if isinstance(targets, str) else tuple(targets)
+    settings, train = LoRASettings(rank=8, alpha=4, targets=targets), TrainSettings()
+    inputs, objective = prepare(samples(4), 4, train, torch.float64), Objective.of(train)
+    with injected(model, settings, choose(targets, LAYERS, True).modules, 0, torch.float64) as lora:
+        generator = torch.Generator().manual_seed(6)
+        with torch.no_grad():
+            for parameter in lora.parameters.values():
+                parameter.copy_(0.1 * torch.randn(parameter.shape, generator=generator))
+        _, expected = loss_and_gradients(model, lora, inputs, objective, run_block)
+        flat = FlatParameters(lora.parameters.values())
+        runner, before = fused(model, kept=1), [p.grad.data_ptr() for p in lora.parameters.values()]
+        for _ in range(2):  # as two batches of one optimizer step
+            training_step(model, inputs, objective, runner).total.backward()
+        assert before == [p.grad.data_ptr() for p in lora.parameters.values()] and flat.gradients.any()
+        assert worst_relative_error({n: lora.parameters[n].grad / 2 for n in expected}, expected) <= 1e-5
 
 
 def test_packed_weights_are_the_models_own_and_come_back(model):
