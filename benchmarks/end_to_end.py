@@ -17,6 +17,7 @@ import json
 import platform
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -36,13 +37,20 @@ LEFT = 0.25 * GIB  # that a phase may leave on the card: work space of libraries
 
 
 class PhaseLog(ConsoleReporter):
-    """Also notes what is allocated on the card when a stage first tells of progress and when its predecessor last did."""
+    """Also notes when a stage tells of progress, and what is allocated on the card then."""
 
     def __init__(self, log: Path):
         super().__init__(log, quiet=True)
         self.allocated: dict[str, list[int]] = {}
+        self._times: dict[str, list[tuple[int, float]]] = {}
+
+    def seconds_each(self, stage: str) -> float | None:
+        """Between its first and its last word; None where it said one alone."""
+        (first, began), *_, (last, ended) = [*self._times[stage], *self._times[stage]]
+        return (ended - began) / (last - first) if last > first else None
 
     def progress(self, event: Progress) -> None:
+        self._times.setdefault(event.stage, []).append((event.done, time.monotonic()))
         if torch.cuda.is_available():
             self.allocated.setdefault(event.stage, []).append(torch.cuda.memory_allocated())
         super().progress(event)
@@ -64,7 +72,7 @@ def make_run(folder: Path, rehearse: bool, gemma_fp8: bool, memory: str, given: 
     size = {"width": width, "height": height, "frames": frames}
     run = {
         "checkpoint": str(checkpoint), "text_encoder": str(gemma), "output": str(folder / "out"), "name": "random", "dataset": {"folder": str(folder / "films"), **size},
-        "train": {"steps": 4 if rehearse else 50, "validate_every": 0, "optimizer": "adamw_bf16"}, "memory": None if memory == "auto" else json.loads(memory),
+        "train": {"steps": 20 if rehearse else 50, "validate_every": 0, "optimizer": "adamw_bf16"}, "memory": None if memory == "auto" else json.loads(memory),
         "samples": [{"name": "sample", "prompt": "Stripes wander.", "settings": {**size, "steps": 2 if rehearse else 40}}],
     }  # fmt: skip
     path = folder / "run.json"
@@ -81,8 +89,8 @@ def phases(run_file: Path, device: torch.device, log: PhaseLog) -> list[dict]:
 
     def train() -> None:
         result = state["runner"].train()
-        steps = [s.seconds for s in result.history.steps[5:]]
-        state["train"] = {"steps": result.steps, "seconds_a_step": sum(steps) / len(steps) if steps else None, "last_loss": result.history.steps[-1].loss}
+        losses = [(v.video, v.audio) for v in result.validation]
+        state["train"] = {"steps": result.steps, "seconds_a_step": log.seconds_each("train"), "last_loss": result.history.steps[-1].loss, "validation_losses": [losses[0], losses[-1]]}
 
     def sample() -> None:
         state["sample"] = {"files": [str(p) for p in state["runner"].sample()]}

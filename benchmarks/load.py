@@ -18,7 +18,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -31,7 +31,9 @@ from ltx2core.full_size import LTX2_19B, full_config, plan_checkpoint, write_ran
 from ltx2core.memory.block_file import BlockFile  # noqa: E402
 from ltx2core.memory.engine import MemorySettings, make_store  # noqa: E402
 from ltx2core.memory.plan import BaseSize  # noqa: E402
+from ltx2core.memory.residency import WithoutBlocks  # noqa: E402
 from ltx2core.models.build import load_transformer, skeleton  # noqa: E402
+from ltx2core.standalone import PlainResidency  # noqa: E402
 from ltx2core.tiny import TinySize, tiny_config  # noqa: E402
 
 FORMS = {
@@ -46,12 +48,13 @@ def load(checkpoint: Checkpoint, form: str, device: torch.device) -> dict:
     """One way of loading; in a process of its own, since memory that was freed would be used again uncounted."""
     settings, plain = FORMS[form], form == "bf16"
     size = BaseSize.of(skeleton(checkpoint, "transformer"))
-    with taken() as found:
+    with ExitStack() as stack, taken() as found:
         if plain:
             held = load_transformer(checkpoint, dtype=torch.bfloat16).to(device)  # noqa: F841 (kept until all is measured)
         else:
             file = BlockFile(checkpoint, torch.bfloat16)
-            held = file.model.to(device), make_store(list(file.model.transformer_blocks), settings, device, bring=file.bring)
+            placed = stack.enter_context(WithoutBlocks(PlainResidency(device)).use(file.model))
+            held = placed, make_store(list(placed.transformer_blocks), settings, device, bring=file.bring)  # noqa: F841
     model_bytes = size.blocks * size.block_bytes(settings.precision) + size.rest
     return {
         "form": form, "checkpoint": checkpoint.path.name, "flavour": checkpoint.flavour, "model_gib": round(model_bytes / GIB, 3), **found.record(),

@@ -24,7 +24,7 @@ from ..train.step import StepLosses, training_step, velocities
 from .blocks import BlockRunnerFor, Programs
 from .quantize import FORMATS, LIBRARIES, dequantised, quantise_block
 from .stores import ResidentStore, RingStore, Tensors, WeightStore
-from .streams import stream_of
+from .streams import can_capture, stream_of
 
 PRECISIONS = ("bf16", *FORMATS, *LIBRARIES)
 HOSTED = ("", "inputs", "results")
@@ -169,7 +169,7 @@ class FastEngine:
         self._blocks, self._adapters = blocks, [adapter_parameters(b) for b in blocks]
         self._form = _fused_form(blocks, settings, device, shard, bring) or _compiled_form(blocks, settings, device, shard, bring)
         # diffusers' blocks are compiled, and a compiled block may wait for the host; written-out ones never do.
-        self._captured = settings.captured and device.type == "cuda" and (not settings.streamed or isinstance(self._form.runner, FusedRunner))
+        self._captured = settings.captured and can_capture(device) and (not settings.streamed or isinstance(self._form.runner, FusedRunner))
         self._graphs: dict[tuple, _Graph] = {}
         # One pool for the graphs of all buckets: they never run at once, and their results are copied out.
         self._pool = torch.cuda.graph_pool_handle() if self._captured else None

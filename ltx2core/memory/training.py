@@ -30,6 +30,7 @@ from .engine import FastEngine, MemorySettings, fast_engine
 from .load import load_of
 from .plan import BaseSize, Plan, choose, choose_sharded, free_device_bytes, free_host_bytes, predict
 from .residency import WithoutBlocks
+from .streams import can_capture
 
 _NCCL_BYTES = 400 * 2**20
 
@@ -151,6 +152,13 @@ def _train_planned(models: Models, run: RunConfig, cache: DatasetCache, memory: 
     if settings.compiled and not has_triton():
         reporter.message("Triton is not installed, so the blocks are not compiled: a step takes longer; the result is the same.", "warning")
         settings = replace(settings, compiled=False)
+    if settings.captured and not can_capture(residency.device):
+        reporter.message(
+            "Device memory comes from CUDA's own allocator here, which captured steps cannot use: each step is launched kernel by kernel and takes longer, "
+            "with the same result. Start ComfyUI with --disable-cuda-malloc for the faster form.",
+            "warning",
+        )
+        settings = replace(settings, captured=False)
     working = plan.optimizer + plan.activations
     if settings.precision == "bf16" and not settings.streamed:
         result = _resident(run, models.component("transformer"), cache, residency, {**common, "working_bytes": working}, fast_engine(settings))
