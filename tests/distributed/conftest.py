@@ -1,4 +1,4 @@
-"""Runs of tiny models in real processes of torchrun, on the CPU."""
+"""Runs of tiny models in real processes on the CPU: forked ones where the run is looked at, torchrun's where it has a part in it."""
 
 import json
 import os
@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,9 @@ from safetensors.torch import load_file
 from ltx2core.demo_clips import write_demo_clips
 from ltx2core.tiny import write_tiny_checkpoint
 from ltx2core.tiny_gemma import write_tiny_gemma
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+from forked_ranks import Forked  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[2]
 SIZE = {"width": 64, "height": 64, "frames": 9}
@@ -26,8 +30,9 @@ def _environment():
 
 
 def torchrun(processes, *arguments, device="cpu", agents=("--standalone",), **options):
-    """A started process; its output is in ``stdout``. agents: torchrun's own options for how machines find each other."""
-    command = [sys.executable, "-m", "torch.distributed.run", *agents, "--nproc-per-node", str(processes), "-m", "ltx2core", *map(str, arguments), "--device", device]
+    """A started process, of one alone without torchrun; its output is in ``stdout``. agents: torchrun's own options for how machines find each other."""
+    under = ["-m", "torch.distributed.run", *agents, "--nproc-per-node", str(processes)] if processes > 1 else []
+    command = [sys.executable, *under, "-m", "ltx2core", *map(str, arguments), "--device", device]
     return subprocess.Popen(command, cwd=ROOT, env=_environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, **options)
 
 
@@ -62,32 +67,16 @@ def write_run(folder):
     return write
 
 
-@pytest.fixture(scope="session")
-def run_on(folder, write_run):
-    """run_on(processes, output, train=…, device=…, …) -> (adapter's tensors, events) of a whole run."""
-
-    def run(processes, output, train=None, device="cpu", **values):
-        path, events = write_run(output, train, **values), folder / f"{output}.jsonl"
-        if processes > 1:
-            process = torchrun(processes, "train", path, "--events", events, device=device)
-            said = process.communicate(timeout=240)[0]
-            assert process.returncode == 0, said[-3000:]
-        else:
-            command = [sys.executable, "-m", "ltx2core", "train", str(path), "--device", device, "--events", str(events)]
-            subprocess.run(command, cwd=ROOT, env=_environment(), check=True, capture_output=True, timeout=240)
-        lines = [json.loads(line) for line in events.read_text(encoding="utf-8").splitlines()]
-        return load_file(folder / output / "mine.safetensors"), lines
-
-    return run
-
-
-@pytest.fixture
-def start():
-    """start(processes, *arguments) -> a started torchrun, ended with the test."""
+@contextmanager
+def _starter(outputs):
+    """start(processes, *arguments) of the pack's command line -> what is like one process of ``subprocess``, ended with the block."""
     started = []
 
-    def begin(*arguments, **options):
-        started.append(torchrun(*arguments, **options))
+    def begin(processes, *arguments, forked=False, device="cpu", **options):
+        if forked:
+            started.append(Forked(outputs / f"{len(started)}.txt", processes, *arguments, "--device", device))
+        else:
+            started.append(torchrun(processes, *arguments, device=device, **options))
         return started[-1]
 
     yield begin
@@ -95,6 +84,35 @@ def start():
         if process.poll() is None:
             process.terminate()
             process.communicate(timeout=60)
+
+
+@pytest.fixture(scope="session")
+def start_all(tmp_path_factory):
+    with _starter(tmp_path_factory.mktemp("said")) as begin:
+        yield begin
+
+
+@pytest.fixture
+def start(tmp_path):
+    with _starter(tmp_path) as begin:
+        yield begin
+
+
+@pytest.fixture(scope="session")
+def run_on(folder, write_run, start_all):
+    """run_on(processes, output, train=…, device=…, …) -> (adapter's tensors, events) of a whole run."""
+
+    def run(processes, output, train=None, device="cpu", **values):
+        path, events = write_run(output, train, **values), folder / f"{output}.jsonl"
+        process = start_all(processes, "train", path, "--events", events, device=device, forked=device == "cpu")
+        said = process.communicate(timeout=240)[0]
+        assert process.returncode == 0, said[-3000:]
+        lines = [json.loads(line) for line in events.read_text(encoding="utf-8").splitlines()]
+        return load_file(folder / output / "mine.safetensors"), lines
+
+    return run
+
+
 
 
 @pytest.fixture(scope="session")

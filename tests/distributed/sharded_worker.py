@@ -1,4 +1,4 @@
-"""One of two processes: a step with the base sharded, compared with one that has it whole. Run by torchrun."""
+"""One of two processes: a step with the base sharded, compared with one that has it whole. Run by ``test_sharded``."""
 
 import json
 import sys

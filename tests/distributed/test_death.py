@@ -21,7 +21,7 @@ def test_the_others_save_and_name_it(folder, write_run, start, run_on, members, 
     output = f"killed_{kind}_{victim}"
     train = {"steps": 5000, "checkpoint_every": 0, "validation_clips": 0, "schedule": "constant"}
     run, events = write_run(output, train, distributed=kind), folder / f"{output}.jsonl"
-    process = start(2, "train", run, "--events", events)
+    process = start(2, "train", run, "--events", events, forked=kind == "fsdp2")
     wait_for_step(events, 3, process)
     os.kill(members(events)[victim], signal.SIGKILL)
     said = process.communicate(timeout=30)[0]  # raises when they take longer
@@ -42,7 +42,7 @@ def test_the_others_save_and_name_it(folder, write_run, start, run_on, members, 
 def test_an_error_of_one_process_is_said_once(folder, write_run, start, wait_for_step):
     """A clip that only the second process reads is gone from the cache while it trains."""
     run, events = write_run("torn", {"steps": 5000, "checkpoint_every": 0, "validation_clips": 0}), folder / "torn.jsonl"
-    process = start(2, "train", run, "--events", events)
+    process = start(2, "train", run, "--events", events, forked=True)
     wait_for_step(events, 2, process)
     for path in (folder / "torn" / "cache" / "text").rglob("*.safetensors"):
         path.unlink()

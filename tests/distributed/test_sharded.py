@@ -1,11 +1,10 @@
 """FSDP2's store gives the steps that whole weights give, in every form of the base; what it cannot do is said."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from forked_ranks import Forked
 
 from ltx2core.distributed.fsdp import check_shardable
 from ltx2core.distributed.kinds import check_kind, choose_kind
@@ -17,11 +16,10 @@ from ltx2core.train.settings import LoRASettings, RunConfig, TrainSettings
 
 
 @pytest.fixture(scope="module")
-def found(folder, environment):
-    worker = Path(__file__).with_name("sharded_worker.py")
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(worker), str(folder / "tiny.safetensors"), str(folder / "sharded_found")]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240)
-    assert done.returncode == 0, done.stderr[-3000:]
+def found(folder):
+    ranks = Forked(folder / "sharded.txt", 2, folder / "tiny.safetensors", folder / "sharded_found", script=Path(__file__).with_name("sharded_worker.py"))
+    said = ranks.communicate(timeout=240)[0]
+    assert ranks.returncode == 0, said[-3000:]
     return [json.loads((folder / f"sharded_found.{rank}").read_text(encoding="utf-8")) for rank in (0, 1)]
 
 
