@@ -1,13 +1,12 @@
 """Two processes fill one cache at once: each entry is made once, and one that dies leaves its work to the other."""
 
 import json
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 import torch
+from forked import Forked
 
 from ltx2core.cache.claims import LOCKS, Claims, rounds
 from ltx2core.cache.store import Store
@@ -32,15 +31,16 @@ def together(parts, tmp_path):
 
     def run(*stops):
         models, gates = [str(part.path) for part in parts], [tmp_path / ("gate" if not stop else f"early{i}") for i, stop in enumerate(stops)]
-        commands = [[sys.executable, str(SCRIPT), str(folder), str(tmp_path / "cache"), *models, str(gate), str(stop)] for gate, stop in zip(gates, stops, strict=True)]
-        running = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for command in commands]
+        running = [
+            Forked(tmp_path / f"said{i}", 1, folder, tmp_path / "cache", *models, gate, stop, script=SCRIPT) for i, (gate, stop) in enumerate(zip(gates, stops, strict=True))
+        ]  # fmt: skip
         wait(lambda: len(list(tmp_path.glob("gate.*"))) + len(list(tmp_path.glob("early*.*"))) >= len(stops))
         for early in (gate for gate, stop in zip(gates, stops, strict=True) if stop):
             early.touch()
             wait(Path(f"{early}.first").exists)
         (tmp_path / "gate").touch()
         printed = [p.communicate(timeout=120)[0] for p in running]
-        return [json.loads(text) if p.returncode == 0 else None for p, text in zip(running, printed, strict=True)]
+        return [json.loads(text.splitlines()[-1]) if p.returncode == 0 else None for p, text in zip(running, printed, strict=True)]
 
     return run
 

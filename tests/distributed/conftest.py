@@ -10,14 +10,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from forked import Forked
 from safetensors.torch import load_file
 
 from ltx2core.demo_clips import write_demo_clips
 from ltx2core.tiny import write_tiny_checkpoint
 from ltx2core.tiny_gemma import write_tiny_gemma
-
-sys.path.insert(0, str(Path(__file__).resolve().parent))
-from forked_ranks import Forked  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[2]
 SIZE = {"width": 64, "height": 64, "frames": 9}

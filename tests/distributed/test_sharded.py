@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from forked_ranks import Forked
+from forked import Forked
 
 from ltx2core.distributed.fsdp import check_shardable
 from ltx2core.distributed.kinds import check_kind, choose_kind

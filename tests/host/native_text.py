@@ -1,34 +1,21 @@
-"""Runs inside the host's Python: the host's own Gemma3, its tokenizer, and its 8-bit and 4-bit formats.
+"""A job of ``native_worker``: the host's own Gemma3, its tokenizer, and its 8-bit and 4-bit formats.
 
-    python native_text.py JOB.json
-
-The job names ``root`` (ComfyUI), ``files`` (name -> single-file text encoder), ``prompts``, ``sizes`` (shapes to
+It names ``files`` (name -> single-file text encoder), ``prompts``, ``sizes`` (shapes to
 quantise) and ``outputs``. Written there: ``<name>.<i>.tokens`` and ``.states`` [layers + 1, T, D] float32 a prompt, and
 in ``quantised.safetensors`` beside it ``<format>.<i>.weight`` with its scales and, under ``expected``, what they stand for.
 """
 
 import dataclasses
 import json
-import logging
-import sys
 from pathlib import Path
 
-job = json.load(open(sys.argv[1], encoding="utf-8"))
-sys.path.insert(0, job["root"])
-sys.argv[1:] = ["--cpu", "--force-fp32", "--disable-xformers"]
-logging.basicConfig(stream=sys.stderr, level=logging.WARNING, force=True)
-
-import comfy.options  # noqa: E402
-
-comfy.options.enable_args_parsing()
-
-import comfy.ops  # noqa: E402
-import comfy.utils  # noqa: E402
-import torch  # noqa: E402
-from comfy.quant_ops import QUANT_ALGOS, get_layout_class  # noqa: E402
-from comfy.text_encoders.llama import Gemma3_12B_Config, Llama2_  # noqa: E402
-from comfy.text_encoders.spiece_tokenizer import SPieceTokenizer  # noqa: E402
-from safetensors.torch import save_file  # noqa: E402
+import comfy.ops
+import comfy.utils
+import torch
+from comfy.quant_ops import QUANT_ALGOS, get_layout_class
+from comfy.text_encoders.llama import Gemma3_12B_Config, Llama2_
+from comfy.text_encoders.spiece_tokenizer import SPieceTokenizer
+from safetensors.torch import save_file
 
 
 def host_model(state):
@@ -52,24 +39,24 @@ def host_model(state):
 
 
 @torch.inference_mode()
-def encoded(name, path):
+def encoded(name, path, prompts):
     state, metadata = comfy.utils.load_torch_file(path, safe_load=True, return_metadata=True)
     state, _ = comfy.utils.convert_old_quants(state, model_prefix="", metadata=metadata)
     tokenizer = SPieceTokenizer(state.pop("spiece_model"), add_bos=True, add_eos=False)
     model = host_model(state)
     results = {}
-    for i, prompt in enumerate(job["prompts"]):
+    for i, prompt in enumerate(prompts):
         tokens = torch.tensor([tokenizer(prompt)["input_ids"]])
         states = model(tokens, intermediate_output="all", final_layer_norm_intermediate=False, dtype=torch.float32)[1]
         results |= {f"{name}.{i}.tokens": tokens[0], f"{name}.{i}.states": states[0].contiguous()}
     return results
 
 
-def quantised():
+def quantised(sizes):
     tensors, generator = {}, torch.Generator().manual_seed(0)
     for kind in ("float8_e4m3fn", "float8_e5m2", "nvfp4"):
         layout = get_layout_class(QUANT_ALGOS[kind]["comfy_tensor_layout"])
-        for i, size in enumerate(job["sizes"]):
+        for i, size in enumerate(sizes):
             stored, params = layout.quantize(torch.randn(size, generator=generator), scale="recalculate")
             tensors |= {f"{kind}.{i}.weight": stored, f"expected.{kind}.{i}": layout.dequantize(stored, params)}
             if kind == "nvfp4":
@@ -80,9 +67,9 @@ def quantised():
     return {k: v.contiguous() for k, v in tensors.items()}
 
 
-outputs = Path(job["outputs"])
-results = {}
-for name, path in job["files"].items():
-    results |= encoded(name, path)
-save_file(results, outputs)
-save_file(quantised(), outputs.with_name("quantised.safetensors"))
+def carry_out(job):
+    outputs, results = Path(job["outputs"]), {}
+    for name, path in job["files"].items():
+        results |= encoded(name, path, job["prompts"])
+    save_file(results, outputs)
+    save_file(quantised(job["sizes"]), outputs.with_name("quantised.safetensors"))

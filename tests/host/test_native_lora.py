@@ -1,11 +1,7 @@
 """Our adapter files change the host's own LTX-2 model as they change ours, in float32."""
 
-import json
-import subprocess
-
 import pytest
 import torch
-from comfy_host import PACK, host_environment, host_python
 from safetensors.torch import load_file, save_file
 
 from ltx2core.checkpoint.adapter import Adapter, save_adapter
@@ -70,20 +66,17 @@ def adapter(transformer):
 
 
 @pytest.fixture(scope="module")
-def host(comfy_root, folder, checkpoint):
+def host(native_job, folder, checkpoint):
     """host(lora) -> (velocities by case and stream, what the host logged)."""
     save_file({f"{name}.{k}": v for name, given in CASES.items() for k, v in given.items()}, folder / "inputs.safetensors")
 
     def run(lora=None):
         job = {
-            "root": str(comfy_root), "checkpoint": str(checkpoint), "lora_folder": str(folder), "lora": lora, "strength": STRENGTH,
+            "checkpoint": str(checkpoint), "lora_folder": str(folder), "lora": lora, "strength": STRENGTH,
             "frame_rate": FRAME_RATE, "inputs": str(folder / "inputs.safetensors"), "outputs": str(folder / "outputs.safetensors"),
         }  # fmt: skip
-        (folder / "job.json").write_text(json.dumps(job), encoding="utf-8")
-        command = [host_python(comfy_root), str(PACK / "tests" / "host" / "native_forward.py"), str(folder / "job.json")]
-        done = subprocess.run(command, capture_output=True, text=True, encoding="utf-8", env=host_environment(), timeout=300)
-        assert done.returncode == 0, done.stderr[-3000:]
-        return load_file(folder / "outputs.safetensors"), done.stderr
+        log = native_job("native_forward", job)
+        return load_file(folder / "outputs.safetensors"), log
 
     return run
 

@@ -1,11 +1,7 @@
 """The text encoder against the host's own Gemma3, an independent implementation, and its own quantised formats."""
 
-import json
-import subprocess
-
 import pytest
 import torch
-from comfy_host import PACK, host_environment, host_python
 from safetensors import safe_open
 from safetensors.torch import load_file
 
@@ -36,14 +32,11 @@ def files(folder):
 
 
 @pytest.fixture(scope="module")
-def theirs(comfy_root, folder, files):
+def theirs(native_job, folder, files):
     job = {
-        "root": str(comfy_root), "files": {k: str(p) for k, p in files.items()}, "prompts": PROMPTS, "sizes": SIZES, "outputs": str(folder / "outputs.safetensors"),
+        "files": {k: str(p) for k, p in files.items()}, "prompts": PROMPTS, "sizes": SIZES, "outputs": str(folder / "outputs.safetensors"),
     }  # fmt: skip
-    (folder / "job.json").write_text(json.dumps(job), encoding="utf-8")
-    command = [host_python(comfy_root), str(PACK / "tests" / "host" / "native_text.py"), str(folder / "job.json")]
-    done = subprocess.run(command, capture_output=True, text=True, encoding="utf-8", env=host_environment(), timeout=300)
-    assert done.returncode == 0, done.stderr[-3000:]
+    native_job("native_text", job)
     return load_file(folder / "outputs.safetensors")
 
 

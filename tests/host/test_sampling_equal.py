@@ -1,11 +1,7 @@
 """Eight Euler steps with the host's own nodes and with ours: same noise, same features, same adapter, same latents."""
 
-import json
-import subprocess
-
 import pytest
 import torch
-from comfy_host import PACK, host_environment, host_python
 from safetensors.torch import load_file, save_file
 
 from ltx2core.checkpoint.adapter import Adapter, save_adapter
@@ -71,7 +67,7 @@ def adapter(transformer):
 
 
 @pytest.fixture(scope="module")
-def theirs(comfy_root, folder, checkpoint, given, adapter):
+def theirs(native_job, folder, checkpoint, given, adapter):
     """theirs(lora) -> what the host's nodes made, with the adapter or without."""
     save_file(given, folder / "inputs.safetensors")
     save_adapter(folder / "random.safetensors", adapter, torch.float32)
@@ -80,14 +76,10 @@ def theirs(comfy_root, folder, checkpoint, given, adapter):
     def run(lora):
         if lora not in known:
             job = {
-                "root": str(comfy_root), "folder": str(folder), "checkpoint": checkpoint.path.name, "lora": lora, "strength": STRENGTH, "steps": STEPS,
+                "folder": str(folder), "checkpoint": checkpoint.path.name, "lora": lora, "strength": STRENGTH, "steps": STEPS,
                 "cfg": CFG, "frame_rate": SETTINGS.frame_rate, "inputs": str(folder / "inputs.safetensors"), "outputs": str(folder / "outputs.safetensors"),
             }  # fmt: skip
-            (folder / "job.json").write_text(json.dumps(job), encoding="utf-8")
-            command = [host_python(comfy_root), str(PACK / "tests" / "host" / "native_sampling.py"), str(folder / "job.json")]
-            done = subprocess.run(command, capture_output=True, text=True, encoding="utf-8", env=host_environment(), timeout=300)
-            assert done.returncode == 0, done.stderr[-3000:]
-            assert "lora key not loaded" not in done.stderr
+            assert "lora key not loaded" not in native_job("native_sampling", job)
             known[lora] = load_file(folder / "outputs.safetensors")
         return known[lora]
 

@@ -2,14 +2,12 @@
 
 import csv
 import json
-import subprocess
-import sys
 import time
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import torch
+from forked import Forked
 from PIL import Image
 
 from ltx2core.checkpoint.adapter import Adapter, save_adapter
@@ -23,7 +21,6 @@ from ltx2core.sample.validation_file import read_validation
 from ltx2core.tiny import write_tiny_checkpoint
 from ltx2core.tiny_gemma import write_tiny_gemma
 
-PACK = Path(__file__).resolve().parents[2]
 SIZE = {"width": 96, "height": 64, "frames": 9}
 
 
@@ -51,11 +48,11 @@ def cells(path):
 
 def test_a_killed_process_goes_on(file):
     change(file, settings={**SIZE, "steps": 12, "video_cfg": 2.0}, prompts={"a": "A red circle."})
-    with subprocess.Popen([sys.executable, "-m", "ltx2core", "validate", str(file), "--device", "cpu"], cwd=PACK, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
-        end = time.monotonic() + 120
-        while not cells(file) and process.poll() is None and time.monotonic() < end:
-            time.sleep(0.01)
-        process.kill()
+    process, end = Forked(file.parent / "said", 1, "validate", file, "--device", "cpu"), time.monotonic() + 120
+    while not cells(file) and process.poll() is None and time.monotonic() < end:
+        time.sleep(0.01)
+    process.terminate()
+    process.communicate(timeout=60)
     before = {p: p.read_bytes() for p in cells(file)}
     assert 1 <= len(before) < 4 and not (file.parent / "out" / "grid.mp4").exists()
     assert main(["validate", str(file), "--device", "cpu"]) == 0

@@ -1,4 +1,4 @@
-"""What every run imports in the end; imported by the server that ``forked_ranks`` forks from, and by nobody else."""
+"""What every run imports in the end; imported by the server that ``forked`` forks from, and by nobody else."""
 
 import os
 

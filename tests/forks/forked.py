@@ -1,7 +1,7 @@
-"""Processes of a run without torchrun, and without the seconds that each takes for its imports: they are forked from a server
-that has imported the libraries and has done nothing else, so that they share no thread, no group and no model.
+"""Processes without the seconds that each takes for its imports: they are forked from a server that has imported the libraries
+and has done nothing else, so that they share no thread, no group and no model.
 
-They find each other as torchrun's processes do: by the same variables, in a store that outlives each of them.
+Several that share a run find each other as torchrun's processes do: by the same variables, in a store that outlives them.
 """
 
 import functools
