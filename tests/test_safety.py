@@ -61,8 +61,8 @@ for name in ("load", "loads", "Unpickler"):
     setattr(pickle, name, refuse)
 torch.load = refuse
 torch.serialization.load = refuse
-for command in (["check"], ["train"], ["sample"]):
-    code = main([*command, sys.argv[1], *([] if command == ["check"] else ["--device", "cpu"])])
+for command, run in (("check", 1), ("train", 1), ("sample", 1), ("train", 2)):
+    code = main([command, sys.argv[run], *([] if command == "check" else ["--device", "cpu"])])
     if code:
         sys.exit(code)
 """
@@ -82,14 +82,14 @@ def test_a_whole_run_unpickles_nothing(tmp_path):
         "train": {"steps": 2, "dtype": "float32", "checkpoint_every": 1, "validate_every": 0},
         "samples": [{"name": "first", "prompt": "A red circle.", "settings": {**size, "steps": 1, "video_cfg": 1.0}}],
     }  # fmt: skip
-    (tmp_path / "run.json").write_text(json.dumps(run), encoding="utf-8")
-    done = subprocess.run([sys.executable, "-c", WATCHED, str(tmp_path / "run.json")], capture_output=True, text=True, timeout=300, encoding="utf-8", cwd=ROOT)
-    assert done.returncode == 0, done.stderr[-3000:]
+    # The longer one goes on with the first, whose saved state it reads.
+    runs = {"run": run, "longer": {**run, "train": {**run["train"], "steps": 3}}}
+    for name, values in runs.items():
+        (tmp_path / f"{name}.json").write_text(json.dumps(values), encoding="utf-8")
+    command = [sys.executable, "-c", WATCHED, *(str(tmp_path / f"{name}.json") for name in runs)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, encoding="utf-8", cwd=ROOT)
+    assert done.returncode == 0 and "goes on at step 2 of 3" in done.stderr, done.stderr[-3000:]
     assert (tmp_path / "out" / "first.mp4").is_file()
-    # A second start reads the saved state, also without it.
-    (tmp_path / "run.json").write_text(json.dumps({**run, "train": {**run["train"], "steps": 3}}), encoding="utf-8")
-    again = subprocess.run([sys.executable, "-c", WATCHED, str(tmp_path / "run.json")], capture_output=True, text=True, timeout=300, encoding="utf-8", cwd=ROOT)
-    assert again.returncode == 0 and "goes on at step 2 of 3" in again.stderr, again.stderr[-3000:]
 
 
 def test_other_formats_of_weights_are_refused(tmp_path):

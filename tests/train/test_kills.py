@@ -20,11 +20,11 @@ from ltx2core.train.state import Checkpointer, load_state
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="the worker forks; test_loop.py kills a process on every system")
 
-BASE = TrainSettings(steps=24, learning_rate=1e-2, warmup=3, checkpoint_every=2, keep_checkpoints=1000, validate_every=5, validation_clips=1,
+BASE = TrainSettings(steps=16, learning_rate=1e-2, warmup=3, checkpoint_every=2, keep_checkpoints=1000, validate_every=5, validation_clips=1,
                      dtype="float32", caption_dropout=0.3, first_frame_probability=0.5)  # fmt: skip
 RUNS = {
     "adamw, dropout, mean of weights": RunConfig(LoRASettings(rank=2, dropout=0.1), replace(BASE, ema_decay=0.9, schedule="cosine")),
-    "stochastic bf16, few checkpoints kept": RunConfig(LoRASettings(rank=2), replace(BASE, dtype="bf16", optimizer="adamw_bf16", keep_checkpoints=2, keep_every=10)),
+    "stochastic bf16, few checkpoints kept": RunConfig(LoRASettings(rank=2), replace(BASE, dtype="bf16", optimizer="adamw_bf16", keep_checkpoints=2, keep_every=8)),
     "lokr, batches, accumulation": RunConfig(LoRASettings(rank=2, kind="lokr"), replace(BASE, batch_size=2, accumulation=2, optimizer="prodigy", learning_rate=1.0)),
 }
 

@@ -45,16 +45,17 @@ def base(tmp_path_factory):
     folder = tmp_path_factory.mktemp("base")
     size = TinySize(layers=1, heads=4, head_dim=48, audio_head_dim=40, caption_channels=32)
     model = load_transformer(open_checkpoint(write_tiny_checkpoint(folder / "tiny.safetensors", size)), dtype=torch.float32)
-    settings = TrainSettings(steps=300, batch_size=8, learning_rate=1e-2, timesteps=TimestepSettings("uniform"))
+    settings = TrainSettings(steps=200, batch_size=8, learning_rate=1e-2, timesteps=TimestepSettings("uniform"))
     losses = train_base(model, clips(folder, directions(1), range(32)), settings)
     assert sum(losses[-20:]) < 0.3 * sum(losses[:20])
     return model
 
 
-@pytest.mark.parametrize("rate, learns", [(5e-3, True), (0.0, False)])
-def test_200_steps_halve_the_validation_loss_of_the_zero_prediction(rate, learns, base, tmp_path):
+# What learns nothing needs no steps for it.
+@pytest.mark.parametrize("steps, rate, learns", [(200, 5e-3, True), (10, 0.0, False)])
+def test_200_steps_halve_the_validation_loss_of_the_zero_prediction(steps, rate, learns, base, tmp_path):
     spaces = [torch.cat((old[:, :SHARED], new[:, SHARED:]), 1) for old, new in zip(directions(1), directions(2), strict=True)]
-    settings = TrainSettings(steps=200, warmup=10, batch_size=4, dtype="float32", gradient_checkpointing=False, timesteps=TimestepSettings("uniform"))
+    settings = TrainSettings(steps=steps, warmup=10, batch_size=4, dtype="float32", gradient_checkpointing=False, timesteps=TimestepSettings("uniform"))
     run = RunConfig(LoRASettings(targets="all_linear"), replace(settings, learning_rate=rate, validate_every=0))
     result = train(
         run, base, clips(tmp_path, spaces, range(100, 124)), directory=tmp_path / "run", validation=clips(tmp_path, spaces, range(200, 204)),

@@ -87,6 +87,7 @@ test_loop.train(run, model, DatasetCache.load(Path({manifest!r})), directory=Pat
 """
 
 
+@pytest.mark.skipif(hasattr(os, "fork"), reason="test_kills.py kills runs at many places here")
 def test_a_killed_run_goes_on_bit_for_bit(model, tiny_file, cache, tmp_path, surroundings):
     directory, here = tmp_path / "killed", Path(__file__).resolve()
     code = KILLED.format(root=str(here.parents[2]), tests=str(here.parent), file=str(tiny_file), manifest=str(cache.save()), directory=str(directory), threads=torch.get_num_threads())
