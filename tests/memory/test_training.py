@@ -200,3 +200,12 @@ def test_the_plan_goes_by_the_largest_batch_of_any_dataset(models):
     assert (load.tokens, load.samples) == (max(tokens.values()), 8)
     shared = load_of(RunConfig(LoRASettings(), TrainSettings(batch_size=2, global_batch=8)), shapes, sizes, True)
     assert (shared.tokens, shared.samples) == (2 * tokens[1], 2)
+
+
+def test_the_plan_knows_what_each_kind_trains(models):
+    """A LoKr is taken for a LoRA of its rank, unless its factors are whole and larger."""
+    shapes, trained = transformer_shapes(models.checkpoint), {}
+    for name, settings in {"lora": {}, "dora": {"kind": "dora"}, "loha": {"kind": "loha"}, "lokr": {"kind": "lokr"}, "whole": {"kind": "lokr", "factor": 2, "rank": 100}}.items():
+        trained[name] = load_of(RunConfig(LoRASettings(**{"rank": 2, **settings})), shapes, [(9, 64, 64, 25.0, 0)], True).trained
+    assert trained["loha"] == 2 * trained["lora"] and trained["lokr"] == trained["lora"] < trained["dora"] < trained["loha"]
+    assert trained["whole"] >= 50 * trained["lora"]
