@@ -152,7 +152,7 @@ def _train_planned(models: Models, run: RunConfig, cache: DatasetCache, memory: 
     if settings.compiled and not has_triton():
         reporter.message("Triton is not installed, so the blocks are not compiled: a step takes longer; the result is the same.", "warning")
         settings = replace(settings, compiled=False)
-    if settings.captured and not can_capture(residency.device):
+    if settings.captured and residency.device.type == "cuda" and not can_capture(residency.device):
         reporter.message(
             "Device memory comes from CUDA's own allocator here, which captured steps cannot use: each step is launched kernel by kernel and takes longer, "
             "with the same result. Start ComfyUI with --disable-cuda-malloc for the faster form.",
