@@ -72,7 +72,7 @@ def make_run(folder: Path, rehearse: bool, gemma_fp8: bool, memory: str, given: 
     size = {"width": width, "height": height, "frames": frames}
     run = {
         "checkpoint": str(checkpoint), "text_encoder": str(gemma), "output": str(folder / "out"), "name": "random", "dataset": {"folder": str(folder / "films"), **size},
-        "train": {"steps": 20 if rehearse else 50, "validate_every": 0, "optimizer": "adamw_bf16"}, "memory": None if memory == "auto" else json.loads(memory),
+        "train": {"steps": 4 if rehearse else 50, "validate_every": 0, "optimizer": "adamw_bf16"}, "memory": None if memory == "auto" else json.loads(memory),
         "samples": [{"name": "sample", "prompt": "Stripes wander.", "settings": {**size, "steps": 2 if rehearse else 40}}],
     }  # fmt: skip
     path = folder / "run.json"

@@ -85,4 +85,6 @@ def starting_state(checkpoints: Checkpointer, resume: str, facts: Facts, reporte
         reporter.message(text, "warning")
     if state is not None:
         check_same_run(state.facts, facts, checkpoints.directory)
+        if not messages:
+            checkpoints.let_go()  # the process before may have been killed when it had saved and not yet done so
     return state

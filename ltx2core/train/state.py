@@ -122,9 +122,13 @@ class Checkpointer:
         meta = {"version": VERSION, "step": state.step, "sampler": state.sampler, "facts": state.facts, "seconds": state.seconds, "peak_bytes": state.peak_bytes, "origin": state.origin, "precision": state.precision}
         with atomic_path(self.path(state.step)) as temporary:
             save_file(tensors, temporary, metadata={"ltx2_run": json.dumps(meta)})
-        for step in self.retention.dropped(self.step_of(p) for p in self.paths()):
-            self.path(step).unlink()
+        self.let_go()
         return self.path(state.step)
+
+    def let_go(self) -> None:
+        """Of checkpoints that ``retention`` does not keep."""
+        for step in self.retention.dropped(self.step_of(p) for p in self.paths()):
+            self.path(step).unlink(missing_ok=True)
 
     def clean(self) -> None:
         """Remove what a killed process left half written."""

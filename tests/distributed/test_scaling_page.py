@@ -21,7 +21,9 @@ def test_what_the_text_says_in_numbers():
     """Sentences beside the tables, from the same functions."""
     text = " ".join(tables.DOCUMENT.read_text(encoding="utf-8").split())
     assert f"starts from the {tables.measured('bf16_hosted', tables.LONG):.3f} s measured" in text
-    assert f"from the {tables.measured('bf16', tables.LONG):.3f} s of a recomputed step" in text
+    assert f"`fsdp2` from the {tables.measured_on_cards('fsdp2', 2):.3f} s measured" in text
+    alone, shared = tables.measured_on_cards("ddp", 1), tables.measured_on_cards("fsdp2", 2)
+    assert f"For `fsdp2` it is {shared - tables.cost.fsdp_seconds(alone, 37_063_163_904, tables.GRADIENT, tables.cost.Cluster(1, 2, tables.cost.Link(303e9))):.2f} s too low" in text
     assert f"A clip of this shape is {tables.clip_bytes() / 1e6:.0f} MB" in text
     assert f"{tables.GRADIENT / 1e6:.0f} MB of gradients" in text
     blocks, pcie = 37_063_163_904, [2 * tables.cost.all_gather_seconds(37_063_163_904, n, tables.cost.PCIE5) for n in (2, 8)]
