@@ -1,5 +1,6 @@
 # make demo   the whole path on made data, into demo-out/
 # make test   the suite in two processes; make test-full runs the long harnesses whole
+# python -m pytest tests/host/test_unchanged.py --as-shipped   the shipped workflows at their own sizes: an hour on two cores
 PYTHON ?= python3
 VENV   ?= .venv
 OUT    ?= demo-out

@@ -15,6 +15,7 @@ LONGEST = ("browser", "train", "host", "distributed", "cache", "data", "sample")
 
 def pytest_addoption(parser):
     parser.addoption("--full", action="store_true", help="run the long harnesses whole")
+    parser.addoption("--as-shipped", action="store_true", help="also run the shipped workflows with their own sizes and steps: about an hour on two cores")
 
 
 @pytest.hookimpl(tryfirst=True)
