@@ -14,12 +14,7 @@ if str(HERE) not in sys.path:
     sys.path.insert(0, str(HERE))
 
 from comfy_host import ENABLE, ComfyHost, HostError, find_comfyui, host_environment, host_python  # noqa: E402
-
-from ltx2core.demo_clips import write_demo_clips  # noqa: E402
-from ltx2core.tiny import write_tiny_checkpoint  # noqa: E402
-from ltx2core.tiny_gemma import write_tiny_gemma  # noqa: E402
-
-CHECKPOINT, TEXT_ENCODER, CLIPS = "ltx-2-19b-dev.safetensors", "gemma_3_12B_it.safetensors", "ltx2_clips"
+from given_base import CHECKPOINT, TEXT_ENCODER, fill_base  # noqa: E402
 
 
 @pytest.fixture(scope="session")
@@ -37,15 +32,6 @@ def comfy_root():
 def tiny_names():
     """File names of the tiny checkpoint and the tiny text encoder."""
     return CHECKPOINT, TEXT_ENCODER
-
-
-def fill_base(base: Path) -> None:
-    """Tiny models under the names that the shipped workflows use."""
-    for name in ("models/checkpoints", "models/text_encoders", "input"):
-        (base / name).mkdir(parents=True, exist_ok=True)
-    write_tiny_checkpoint(base / "models" / "checkpoints" / CHECKPOINT)
-    write_tiny_gemma(base / "models" / "text_encoders" / TEXT_ENCODER)
-    write_demo_clips(base / "input" / CLIPS, count=4)
 
 
 @pytest.fixture(scope="session")

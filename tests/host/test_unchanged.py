@@ -6,7 +6,7 @@ import time
 import pytest
 import torch
 from comfy_host import PACK, ComfyHost, error_of, shipped
-from conftest import fill_base
+from given_base import fill_base
 from given_files import write_given
 
 from ltx2core.checkpoint.adapter import Adapter, load_adapter, save_adapter
