@@ -27,12 +27,13 @@ import torch  # noqa: E402
 
 from benchmarks.measured import GIB, taken  # noqa: E402
 from ltx2core.checkpoint.combined import Checkpoint, open_checkpoint  # noqa: E402
+from ltx2core.checkpoint.shapes import transformer_shapes  # noqa: E402
 from ltx2core.full_size import LTX2_19B, full_config, plan_checkpoint, write_random  # noqa: E402
 from ltx2core.memory.block_file import BlockFile  # noqa: E402
 from ltx2core.memory.engine import MemorySettings, make_store  # noqa: E402
 from ltx2core.memory.plan import BaseSize  # noqa: E402
 from ltx2core.memory.residency import WithoutBlocks  # noqa: E402
-from ltx2core.models.build import load_transformer, skeleton  # noqa: E402
+from ltx2core.models.build import load_transformer  # noqa: E402
 from ltx2core.standalone import PlainResidency  # noqa: E402
 from ltx2core.tiny import TinySize, tiny_config  # noqa: E402
 
@@ -47,7 +48,7 @@ ALLOWED = 2 * GIB  # of host memory beside the quantised model
 def load(checkpoint: Checkpoint, form: str, device: torch.device) -> dict:
     """One way of loading; in a process of its own, since memory that was freed would be used again uncounted."""
     settings, plain = FORMS[form], form == "bf16"
-    size = BaseSize.of(skeleton(checkpoint, "transformer"))
+    size = BaseSize.of_shapes(transformer_shapes(checkpoint))
     with ExitStack() as stack, taken() as found:
         if plain:
             held = load_transformer(checkpoint, dtype=torch.bfloat16).to(device)  # noqa: F841 (kept until all is measured)

@@ -44,8 +44,6 @@ PROFILES = {
     "bf16": MemorySettings(),
     "bf16_hosted": MemorySettings(hosted="results"),
     "bf16_hosted_kept_1": MemorySettings(hosted="results", kept=1),
-    "bf16_hosted_kept_2": MemorySettings(hosted="results", kept=2),
-    "bf16_hosted_kept_3": MemorySettings(hosted="results", kept=3),
     "bf16_kept_24": MemorySettings(kept=24),
     "bf16_kept_48": MemorySettings(kept=48),
     "int8": MemorySettings("int8"),

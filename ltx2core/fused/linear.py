@@ -56,7 +56,7 @@ def _add_gradient(parameter: Tensor, left: Tensor, right: Tensor, factor: float 
 def _together(tensors: Sequence[Tensor | None]) -> Tensor | None:
     """[n, *shape] on the memory of ``tensors`` where they lie at equal distances in one storage, as ``train.flat`` puts them."""
     first = tensors[0]
-    if first is None or any(t is None or t.shape != first.shape or not t.is_contiguous() for t in tensors):
+    if any(t is None or t.shape != first.shape or not t.is_contiguous() for t in tensors):
         return None
     step = tensors[1].data_ptr() - first.data_ptr()
     one = all(t.untyped_storage().data_ptr() == first.untyped_storage().data_ptr() and t.data_ptr() - first.data_ptr() == i * step for i, t in enumerate(tensors))
