@@ -6,7 +6,7 @@
 
 Without --checkpoint a random file of full size is written to --folder, after its bytes are told. ``--rehearse`` runs all of it
 on a file of 0.3 GiB, on the processor where there is no card; without it, and without an NVIDIA card, it says so and exits with 2.
-Wheels beside PyTorch: diffusers, transformers, peft, safetensors, sentencepiece.
+Wheels beside PyTorch: diffusers, transformers, peft, safetensors, sentencepiece, torchao.
 """
 
 from __future__ import annotations
@@ -24,6 +24,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import torch  # noqa: E402
+import torchao.quantization  # noqa: E402, F401 (both before anything is measured: 0.15 GiB of libraries are not the model's)
+from diffusers import LTX2VideoTransformer3DModel  # noqa: E402, F401
 
 from benchmarks.measured import GIB, taken  # noqa: E402
 from ltx2core.checkpoint.combined import Checkpoint, open_checkpoint  # noqa: E402
