@@ -60,9 +60,11 @@ def _item(clip: Clip) -> dict:
 
 def _dropped(dropped: Dropped) -> dict[str, object]:
     name = Path(dropped.path).name
-    # A reader's own sentence names the file already.
-    reason = dropped.reason.removeprefix(name).strip()[:_MOST_LETTERS]
-    return in_languages({"name": name, "reason": reason}, "reason")
+    shown = in_languages({"name": name, "reason": dropped.reason[:_MOST_LETTERS]}, "reason")
+    # A reader's own sentence names the file already; it is whole until it is translated.
+    for words in (shown, *shown.get("said", {}).values()):
+        words["reason"] = words["reason"].removeprefix(name).strip()
+    return shown
 
 
 def dataset_view(index: DatasetIndex) -> dict:

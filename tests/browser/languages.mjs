@@ -21,8 +21,11 @@ await browse(async (browser) => {
       for (const [name, value] of Object.entries(broken)) node.widgets.find((w) => w.name === name).value = value;
     }, broken);
     await queue(page);
-    const dialog = page.locator(".comfy-error-report, .p-dialog").first();
-    await dialog.waitFor({ timeout: 60000 });
+    // Newer front-ends say first that there is an error, and what it is at the press of a button.
+    const told = page.locator(".comfy-error-report, .p-dialog, [data-testid=error-overlay]").first();
+    await told.waitFor({ timeout: 60000 });
+    const more = page.locator("[data-testid=error-overlay-see-errors]");
+    if (await more.count()) await more.click();
     await page.waitForTimeout(500);
     found[locale].error = await page.locator("body").innerText();
     found[locale].complaints = page.complaints;

@@ -27,4 +27,5 @@ def test_each_page_reads_its_own_language(seen, locale, lost, advice, error):
     page = seen[locale]
     assert not page["complaints"]
     assert any(lost in text and advice in text for text in page["findings"]), page["findings"]
-    assert error in page["error"] and "unreadable.mp4" in page["dropped"]
+    assert "unreadable.mp4" in page["dropped"] and advice.lower() in page["dropped"].lower()
+    assert error in page["error"]
