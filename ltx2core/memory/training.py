@@ -22,6 +22,7 @@ from ..models.handle import DTYPES, Models
 from ..protocols import Reporter, Residency, StopSignal
 from ..train.controls import Controls, Paused, with_pauses
 from ..train.loop import TrainResult, train
+from ..train.prepare import without_picture_methods
 from ..train.preview_clips import ClipPreviews, PreviewJob
 from ..train.reference import References, ReferenceScale
 from ..train.settings import RunConfig
@@ -95,6 +96,7 @@ def train_lora(
     Raises:
         Interrupted, LTX2Error: as ``train``; also when nothing fits.
     """
+    run = without_picture_methods(run, reporter)
     services, shown = {"reporter": reporter, "stop": stop}, None if references is None else References(references)
     films = ClipPreviews(models, previews, directory, name, residency=residency, scale=_preview_scale(run, cache, shown), **services) if previews else None
     common = {

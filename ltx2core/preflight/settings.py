@@ -30,7 +30,7 @@ def training(run: RunConfig, clips: Sequence[Clip]) -> Iterable[Finding]:
         yield Finding(WARNING, "steps", "The run ends before every sample was seen once.", "Train more steps.")
     if train.optimizer == "adamw_bf16" and train.dtype == "float32":
         yield Finding(ERROR, "optimizer", "The optimizer adamw_bf16 needs an adapter in bf16, and dtype is float32.", "Set dtype to bf16, or optimizer to adamw.")
-    if train.crepa is not None and not train.crepa.own_features:
+    if train.crepa is not None and not train.crepa.own_features and not train.audio_only:
         yield from _teacher(train.crepa)
 
 

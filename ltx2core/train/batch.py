@@ -30,7 +30,7 @@ class StreamInputs:
     tokens [B, N, C] noisy, clean where conditioned; target [B, N, C] float32 velocity; mask [B, N] float32 weights of
     the loss; sigma [B] float32; coords [B, axes, N, 2] float32; text [B, S, D];
     timesteps [B, N] float32, each its sample's sigma or 0; None when every token has its sample's sigma.
-    drift [B, N, C] float32 tokens - x0, exact [B, N, C] float32 velocity at the exact state: of ReflexFlow, else None.
+    drift [B, N, C] float32 tokens - x0, error [B, N, C] float32 by what the velocity at the exact state is another: of ReflexFlow, else None.
     """
 
     tokens: Tensor
@@ -41,7 +41,7 @@ class StreamInputs:
     text: Tensor
     timesteps: Tensor | None = None
     drift: Tensor | None = None
-    exact: Tensor | None = None
+    error: Tensor | None = None
 
     def map(self, change: Callable[[Tensor], Tensor]) -> StreamInputs:
         return StreamInputs(**{f.name: None if (t := getattr(self, f.name)) is None else change(t) for f in fields(self)})
@@ -56,7 +56,7 @@ class StepInputs:
     """Everything one forward and backward pass reads: tensors only, of one shape for one ``signature``.
 
     routes: of each TREAD route, the video tokens [B, K] that go through. teacher: CREPA's features [B, F, N, E] (E is 0
-    where they are the model's own) and teacher_weight, its lambda [] float32; None without CREPA. shares: [3] float32, what part of the global batch's clips with a
+    where they are the model's own) and teacher_weight, its lambda [B] float32; None without CREPA. shares: [3] float32, what part of the global batch's clips with a
     video loss, with an audio loss, and of all its clips are here; None where this is the whole batch.
     """
 

@@ -154,11 +154,11 @@ class CrepaTerm:
     settings: CrepaSettings
 
     def score(self, seen: CaptureRunner, teacher: Tensor) -> Tensor:
-        """[]: mean alignment of the hidden states [B, F*N, D] in ``seen`` with features [B, F, N, E], or with its own where E is 0."""
+        """[B]: alignment of the hidden states [B, F*N, D] in ``seen`` with features [B, F, N, E], or with its own where E is 0."""
         if seen.own is not None:
             teacher = seen.own.unflatten(1, teacher.shape[1:3])
         projected = self.head(seen.hidden.float()).unflatten(1, teacher.shape[1:3])
-        return alignment(projected, teacher, self.settings).mean()
+        return alignment(projected, teacher, self.settings)
 
 
 class Threshold:

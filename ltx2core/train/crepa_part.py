@@ -46,10 +46,10 @@ class CrepaPart:
         self._optimizer = make_optimizer(head.parameters(), replace(settings, optimizer="adamw"))
         self.threshold = Threshold(settings.crepa)
 
-    def weighted(self, inputs: StepInputs, step: int) -> StepInputs:
-        """``inputs`` with lambda of optimizer step ``step``."""
+    def weighted(self, inputs: StepInputs, step: int, regular: Tensor) -> StepInputs:
+        """``inputs`` with lambda of optimizer step ``step``; 0 for the samples ``regular`` [B] bool, which stay as the base makes them."""
         weight = 0.0 if self.threshold.off else self._settings.crepa.weight_at(step, self._settings.steps)
-        return replace(inputs, teacher_weight=torch.tensor(weight))
+        return replace(inputs, teacher_weight=torch.where(regular, 0.0, weight))
 
     def flat(self) -> tuple[Tensor, Tensor]:
         """The head's values and gradients, [total] each."""

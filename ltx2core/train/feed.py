@@ -91,7 +91,7 @@ class Feed:
         references = None if self._references is None else [self._references.latents(clip) for clip in clips]
         inputs = prepare(samples, part.number, self._settings, self._dtype, self._empty, references, offsets, part.slots)
         if self._teacher is not None:
-            inputs = replace(inputs, teacher=torch.stack([self._teacher.read(clip) for clip in clips]), teacher_weight=torch.zeros(()))
+            inputs = replace(inputs, teacher=torch.stack([self._teacher.read(clip) for clip in clips]), teacher_weight=torch.zeros(len(clips)))
         if not part.real:
             video, audio = (replace(s, mask=torch.zeros_like(s.mask)) for s in (inputs.video, inputs.audio))
             inputs = replace(inputs, video=video, audio=audio)

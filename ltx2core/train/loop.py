@@ -24,7 +24,7 @@ from .data import RunData
 from .history import History
 from .lora import adapter_from_state, injected
 from .objective import Objective
-from .prepare import check_methods, own_tensors
+from .prepare import check_methods, own_tensors, without_picture_methods
 from .previews import Preview
 from .reference import References
 from .resume import starting_state
@@ -183,6 +183,7 @@ def train(
         Interrupted: ``stop`` was set; the state is saved. Its subclass Paused: see ``controls.with_pauses``.
         LTX2Error: the folder holds another run, a full disk, a loss that is not finite, no clips.
     """
+    run = without_picture_methods(run, reporter)
     teacher = None if run.train.crepa is None else TeacherFeatures(cache.root, run.train.crepa)
     data = RunData(cache, validation, references, regularisation, teacher)
     data.check(run.train.conditioning)

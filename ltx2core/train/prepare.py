@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from torch import nn
 
 from ..cache.dataset import DatasetCache
+from ..protocols import Reporter
 from .audio_only import check_audio_only, check_pictures
 from .crepa import check_crepa
 from .settings import RunConfig
@@ -22,6 +25,15 @@ def own_tensors(model: nn.Module) -> None:
         for name, buffer in module._buffers.items():
             if buffer is not None and buffer.is_inference():
                 module._buffers[name] = buffer.clone()
+
+
+def without_picture_methods(run: RunConfig, reporter: Reporter) -> RunConfig:
+    """``run`` as it is carried out: of sound alone there is no picture for TREAD and CREPA, so they are switched off, which is said."""
+    used = [name for name, on in (("TREAD", run.train.tread), ("CREPA", run.train.crepa)) if on]
+    if not run.train.audio_only or not used:
+        return run
+    reporter.message(f"Sound is trained alone, without a picture to act on, so these are switched off: {', '.join(used)}.", "warning")
+    return replace(run, train=replace(run.train, tread=(), crepa=None))
 
 
 def check_methods(run: RunConfig, model: nn.Module, cache: DatasetCache, targets: Targets) -> None:

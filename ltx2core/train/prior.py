@@ -30,14 +30,18 @@ def without_adapter(lora: InjectedLoRA) -> Iterator[None]:
 
 
 def with_prior(inputs: StepInputs, regular: Tensor, lora: InjectedLoRA, predict: Predict) -> StepInputs:
-    """``inputs`` with the base's velocities as targets of the samples ``regular`` [B] bool; on the device of ``inputs``."""
+    """``inputs`` with the base's velocities as targets of the samples ``regular`` [B] bool; on the device of ``inputs``.
+
+    ReflexFlow's direction is the base's too, so that nothing draws these samples away from it.
+    """
     training = lora.model.training
     lora.model.eval()
     with without_adapter(lora):
         velocities = predict(replace(inputs, routes=()))
     lora.model.train(training)
     chosen = regular.to(inputs.video.target.device)[:, None, None]
-    video, audio = (
-        replace(s, target=torch.where(chosen, v.to(s.target.dtype), s.target)) for s, v in zip((inputs.video, inputs.audio), velocities, strict=True)
-    )
-    return replace(inputs, video=video, audio=audio)
+    streams = []
+    for stream, velocity in zip((inputs.video, inputs.audio), velocities, strict=True):
+        target, drift = (t if t is None else torch.where(chosen, velocity.to(t.dtype), t) for t in (stream.target, stream.drift))
+        streams.append(replace(stream, target=target, drift=drift))
+    return replace(inputs, video=streams[0], audio=streams[1])

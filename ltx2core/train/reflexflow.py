@@ -1,8 +1,8 @@
 """ReflexFlow: two loss terms against the drift that a model's own steps bring (Huang et al. 2025).
 
 Exposure: numbers whose prediction changes most when the exact state is replaced by the rolled-out one weigh more,
-w = 1 + alpha |e| / mean |e| with e = v(exact) - v(rolled out). The mean, not the sum, so that w differs from 1 however
-many numbers a clip has. Anti-drift: the predicted velocity is to point from the data to where the state really is.
+w = 1 + alpha |e| / mean |e| with e = v(exact) - v(rolled out), both without dropout and routes. The mean, not the sum, so
+that w differs from 1 however many numbers a clip has. Anti-drift: the predicted velocity is to point from the data to where the state really is.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ class ReflexFlowSettings:
             check_range(f"reflexflow.{name}", getattr(self, name), 0, 1e4)
 
 
-def exposure_weight(exact: Tensor, prediction: Tensor, mask: Tensor, alpha: float) -> Tensor:
-    """Weights [B, N, C] without gradient; 1 in a sample that was not rolled out.
+def exposure_weight(error: Tensor, mask: Tensor, alpha: float) -> Tensor:
+    """Weights [B, N, C]; 1 where there is no error, as in a sample that was not rolled out.
 
     Args:
-        exact: velocity [B, N, C] at the exact state. mask: [B, N], the weights by which the mean is taken.
+        error: e [B, N, C], without gradient. mask: [B, N], the weights by which the mean is taken.
     """
-    error = (exact.float() - prediction.detach().float()).abs() * (mask > 0)[..., None]
+    error = error.abs() * (mask > 0)[..., None]
     mean = (error.mean(2) * mask).sum(1) / mask.sum(1).clamp(min=1e-8)
     return 1 + alpha * error / mean.clamp(min=1e-12)[:, None, None]
 

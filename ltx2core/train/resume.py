@@ -45,11 +45,17 @@ def _of_path(text: str) -> tuple[TrainState, Path]:
     return load_state(path), path.resolve()
 
 
+def _gone_on(checkpoints: Checkpointer, text: str) -> TrainState | None:
+    """Where a run that began at the path goes on when it is started again, though its checkpoint may be gone by then."""
+    path = Path(text).expanduser()
+    if path.is_dir():
+        path = next(iter(Checkpointer(path).paths()), path)
+    newest, _ = checkpoints.newest()
+    return newest if newest is not None and newest.origin == str(path.resolve()) else None
+
+
 def _from_path(checkpoints: Checkpointer, text: str, reporter: Reporter) -> TrainState:
     state, path = _of_path(text)
-    newest, _ = checkpoints.newest()
-    if newest is not None and newest.origin == str(path):
-        return newest  # this run began there and went on; queueing again goes on once more
     if path.parent == checkpoints.directory.resolve():
         aside = set_aside(checkpoints, state.step)
     else:
@@ -78,6 +84,10 @@ def starting_state(checkpoints: Checkpointer, resume: str, facts: Facts, reporte
             reporter.message(f"A new run begins; the checkpoints of the one before are kept in {aside}.")
         return None
     if resume != "auto":
+        again = _gone_on(checkpoints, resume)
+        if again is not None:
+            check_same_run(again.facts, facts, checkpoints.directory)
+            return again
         check_same_run(_of_path(resume)[0].facts, facts, Path(resume))
         return _from_path(checkpoints, resume, reporter)
     state, messages = checkpoints.newest()

@@ -126,10 +126,17 @@ def _reached(stream: _Stream) -> StreamInputs:
 
 
 def with_reflexflow(exact: StepInputs, rolled: StepInputs, moved: bool, predict: Predict) -> StepInputs:
-    """``rolled`` with what ReflexFlow's terms need: state - x0, and, when any sample ``moved``, velocities at the exact states."""
-    velocities = predict(exact) if moved else (None, None)
+    """``rolled`` with what ReflexFlow's terms need: state - x0, and, when any sample ``moved``, by what its velocity is another."""
+    pairs, errors = ((exact.video, rolled.video), (exact.audio, rolled.audio)), (None, None)
+    if moved:
+        errors = tuple(_moved_by(*pair, a - b) for pair, a, b in zip(pairs, predict(exact), predict(rolled), strict=True))
     streams = []
-    for before, after, velocity in zip((exact.video, exact.audio), (rolled.video, rolled.audio), velocities, strict=True):
+    for (before, after), error in zip(pairs, errors, strict=True):
         x0 = before.tokens.float() - before.sigma[:, None, None] * before.target
-        streams.append(replace(after, drift=after.tokens.float() - x0, exact=velocity))
+        streams.append(replace(after, drift=after.tokens.float() - x0, error=error))
     return replace(rolled, video=streams[0], audio=streams[1])
+
+
+def _moved_by(before: StreamInputs, after: StreamInputs, error: Tensor) -> Tensor:
+    """``error``, 0 in samples that stayed, where it would be rounding alone."""
+    return error * (before.tokens != after.tokens).flatten(1).any(1)[:, None, None]

@@ -71,6 +71,12 @@ class Session:
         self._started = time.monotonic()
 
     @property
+    def read_every(self) -> int:
+        """Steps. CREPA's threshold looks at every one, so that where a run is cut changes no step."""
+        watched = self.crepa is not None and self.run.train.crepa.similarity_threshold > 0
+        return 1 if self.device.type == "cpu" or watched else READ_EVERY
+
+    @property
     def dtype(self) -> torch.dtype:
         """Of the model's inputs."""
         weight = self.lora.model.audio_proj_in.weight
@@ -141,7 +147,7 @@ class Session:
         inputs = self._rolled(batch.inputs, batch)
         if batch.prior:
             inputs = with_prior(inputs.to(self.device), batch.regular, self.lora, self.engine.predict)
-        return inputs if self.crepa is None else self.crepa.weighted(inputs, self.step)
+        return inputs if self.crepa is None else self.crepa.weighted(inputs, self.step, batch.regular)
 
     def advance(self, feed: Feed) -> None:
         """One optimizer step. Nothing of the state has changed when it fails."""
@@ -163,7 +169,7 @@ class Session:
             self.ema.update(self.step)
         self.sampler_state = batch.sampler
         self._unread.append((self.step, sums.streams, torch.cat((means[:4], norm.reshape(1), means[4:]))))
-        if self.device.type == "cpu" or len(self._unread) >= READ_EVERY:
+        if len(self._unread) >= self.read_every:
             self.read_losses()
         self.data_wait.add(feed.waited - waited, time.monotonic() - begin)
 

@@ -119,7 +119,7 @@ class TrainSettings:
     epoch, shared by all processes in passes of batch_size clips; 0 for accumulation passes of batch_size (one process) or
     that many on each (several).
     dtype: of the weights and the adapter; auto is the model's own. conditioning: what else is given clean.
-    audio_only: the video branch is not computed. tread: routes of video tokens around blocks, see ``tread.py``.
+    audio_only: the video branch is not computed, and a run switches TREAD and CREPA off. tread: routes of video tokens around blocks, see ``tread.py``.
     rollout: scheduled sampling. reflexflow: its loss terms, None for off. crepa: None for off.
     """
 
@@ -203,7 +203,7 @@ class TrainSettings:
             return
         if self.audio_weight == 0:
             raise LTX2Error("audio_only trains the sound alone and audio_weight is 0; set audio_weight above 0, or audio_only off.")
-        for name, used in (("tread", self.tread), ("rollout", self.rollout.max_step_offset), ("reflexflow", self.reflexflow), ("crepa", self.crepa), ("conditions on video", self.conditions),
+        for name, used in (("rollout", self.rollout.max_step_offset), ("reflexflow", self.reflexflow), ("conditions on video", self.conditions),
                            ("frozen_audio", self.conditioning.frozen_audio), ("frozen_video", self.conditioning.frozen_video)):  # fmt: skip
             if used:
                 raise LTX2Error(f"audio_only computes no video, so {name} cannot be used with it; switch one of them off.")

@@ -44,8 +44,8 @@ def stream_loss(prediction: Tensor, stream: StreamInputs, objective: Objective) 
     reflex = objective.reflexflow
     if reflex is None or stream.drift is None:
         return masked_means(loss, stream.mask)
-    if stream.exact is not None:
-        loss = loss * exposure_weight(stream.exact, prediction, stream.mask, reflex.alpha)
+    if stream.error is not None:
+        loss = loss * exposure_weight(stream.error, stream.mask, reflex.alpha)
     samples, mean = masked_means(loss, stream.mask)
     drift = anti_drift(prediction, stream.drift, stream.mask)
     counted = stream.mask.any(1).sum().clamp(min=1)
@@ -68,9 +68,9 @@ def training_step(model: nn.Module, inputs: StepInputs, objective: Objective, ru
     total = video_loss if objective.audio_weight == 0 else video_loss + objective.audio_weight * audio_loss
     alignment = torch.zeros_like(total)
     if inputs.teacher is not None:
-        alignment = objective.crepa.score(runner, inputs.teacher)
-        alignment = alignment if inputs.shares is None else alignment * inputs.shares[2]
-        total = total - inputs.teacher_weight * alignment
+        scores = objective.crepa.score(runner, inputs.teacher)
+        scores = scores if inputs.shares is None else scores * inputs.shares[2]
+        alignment, total = scores.mean(), total - (inputs.teacher_weight * scores).mean()
     return StepLosses(total, video_loss, audio_loss, video_samples, audio_samples, alignment)
 
 

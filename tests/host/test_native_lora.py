@@ -7,7 +7,7 @@ from safetensors.torch import load_file, save_file
 from ltx2core.checkpoint.adapter import Adapter, save_adapter
 from ltx2core.checkpoint.adapter_layers import DoRALayer, LoHaLayer, LoKrLayer
 from ltx2core.checkpoint.combined import open_checkpoint
-from ltx2core.checkpoint.modules import ATTENTIONS, to_diffusers
+from ltx2core.checkpoint.modules import linear_modules, to_diffusers
 from ltx2core.models.build import load_transformer
 from ltx2core.models.forward import CROSS_TIMESTEP_RULES, Modality, denoise
 from ltx2core.models.latents import audio_coords, pack_audio, pack_video, unpack_audio, unpack_video, video_coords
@@ -55,11 +55,10 @@ CASES = {"shared": case(1, [0.9, 0.35], [0.9, 0.35]), "independent": case(2, [0.
 
 @pytest.fixture(scope="module")
 def adapter(transformer):
-    """Random matrices on every attention linear, large enough to be seen far above rounding."""
+    """Random matrices on every linear layer that a set or a pattern can choose, large enough to be seen far above rounding."""
     draw = torch.Generator().manual_seed(3)
-    names = [f"transformer_blocks.{i}.{a}.{p}" for i in range(SIZE.layers) for a in ATTENTIONS for p in ("to_q", "to_k", "to_v", "to_out.0")]
     layers = {}
-    for name in map(to_diffusers, names):
+    for name in map(to_diffusers, linear_modules(SIZE.layers)):
         outputs, inputs = transformer.get_submodule(name).weight.shape
         layers[name] = torch.randn(RANK, inputs, generator=draw) * inputs**-0.5, torch.randn(outputs, RANK, generator=draw) * 0.3
     return Adapter("random", layers, "2.0")

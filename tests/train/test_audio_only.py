@@ -14,11 +14,14 @@ from ltx2core.models.build import load_transformer
 from ltx2core.models.forward import denoise
 from ltx2core.models.handle import Models
 from ltx2core.train.audio_only import denoise_audio
+from ltx2core.standalone import ConsoleReporter
 from ltx2core.train.batch import prepare
 from ltx2core.train.conditioning import ConditioningSettings
 from ltx2core.train.loop import train
+from ltx2core.train.crepa import CrepaSettings
 from ltx2core.train.lora import injected
 from ltx2core.train.objective import Objective
+from ltx2core.train.rollout_settings import RolloutSettings
 from ltx2core.train.settings import LoRASettings, RunConfig, TrainSettings
 from ltx2core.train.step import EagerEngine, training_step
 from ltx2core.train.targets import choose, preset_modules
@@ -88,10 +91,33 @@ def test_what_does_not_fit_is_named(model, make_cache, tmp_path, surroundings):
     whole = make_cache(tmp_path / "whole", ({},))
     with pytest.raises(LTX2Error, match="never reaches transformer_blocks.0.attn1.to_q"):
         train(RunConfig(LoRASettings(rank=2, targets="video"), SETTINGS), model, whole, directory=tmp_path / "b", **surroundings)
-    for options, name in (({"tread": (TreadRoute(),)}, "tread"), ({"first_frame_probability": 0.5}, "conditions"), ({"audio_weight": 0}, "audio_weight"),
+    for options, name in (({"rollout": RolloutSettings(2)}, "rollout"), ({"first_frame_probability": 0.5}, "conditions"), ({"audio_weight": 0}, "audio_weight"),
                           ({"conditioning": ConditioningSettings(frozen_audio=1.0)}, "frozen_audio")):  # fmt: skip
         with pytest.raises(LTX2Error, match=name):
             TrainSettings(audio_only=True, **options)
+
+
+def test_tread_and_crepa_are_switched_off_and_that_is_said(tiny_file, make_cache, tmp_path, surroundings):
+    """By a run's memory and without; it is the same run to the bit, and goes on as such. The encoder is not looked for."""
+
+    class Heard(ConsoleReporter):
+        def __init__(self):
+            super().__init__(quiet=True)
+            self.warnings = []
+
+        def message(self, text, level="info"):
+            self.warnings += [text] * (level == "warning")
+
+    heard, cache, given = Heard(), make_cache(tmp_path / "cache", ({}, {})), {**surroundings}
+    given["reporter"] = heard
+    plain = RunConfig(LoRASettings(rank=2), replace(SETTINGS, steps=2, learning_rate=1e-2))
+    run = replace(plain, train=replace(plain.train, tread=(TreadRoute(),), crepa=CrepaSettings("absent")))
+    models = Models(open_checkpoint(tiny_file), torch.float32)
+    first = train_lora(models, run, cache, directory=tmp_path / "run", name="a", **given)
+    assert heard.warnings == ["Sound is trained alone, without a picture to act on, so these are switched off: TREAD, CREPA."]
+    again = train_lora(models, plain, cache, directory=tmp_path / "run", name="a", **given)
+    alone = train(run, load_transformer(models.checkpoint, dtype=torch.float32), cache, directory=tmp_path / "alone", name="a", **given)
+    assert len(heard.warnings) == 2 and first.history.steps == again.history.steps == alone.history.steps
 
 
 def test_auto_targets():

@@ -293,5 +293,3 @@ def test_what_does_not_fit_is_named(dino, model, make_cache, tmp_path, surroundi
     with pytest.raises(LTX2Error, match="teacher_block_index 16 lies in the TREAD route"):
         check_crepa(CrepaSettings(feature_source="backbone"), 48, ((10, 46),))
     check_crepa(CrepaSettings("x", block_index=46), 48, ((2, 46),))
-    with pytest.raises(LTX2Error, match="crepa cannot be used"):
-        TrainSettings(audio_only=True, crepa=crepa)

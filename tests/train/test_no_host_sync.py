@@ -1,13 +1,17 @@
 """A step reads nothing back: it runs whole on the meta device, where no tensor has a value to read."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 
 from ltx2core.train.batch import prepare
+from ltx2core.train.crepa import CrepaSettings
 from ltx2core.train.lora import injected
 from ltx2core.train.objective import Objective
 from ltx2core.train.optim import make_optimizer
-from ltx2core.train.settings import LoRASettings, TrainSettings
+from ltx2core.train.session import READ_EVERY, Session
+from ltx2core.train.settings import LoRASettings, RunConfig, TrainSettings
 from ltx2core.train.step import EagerEngine
 from ltx2core.train.targets import preset_modules
 
@@ -51,3 +55,11 @@ def test_addresses_stay(optimizer, model, make_sample):
             update.set_rate(1e-4)
             update.step()
         assert addresses() == before
+
+
+@pytest.mark.parametrize("device, threshold, every", [("cpu", 0.0, 1), ("cuda", 0.0, READ_EVERY), ("cuda", 0.5, 1)])
+def test_a_threshold_looks_at_every_step(device, threshold, every):
+    """On a card too, where losses are read some at a time: else the step at which it acts would depend on where the run was saved."""
+    train = TrainSettings(crepa=CrepaSettings("x", similarity_threshold=threshold))
+    session = SimpleNamespace(device=torch.device(device), crepa=object(), run=RunConfig(train=train))
+    assert Session.read_every.fget(session) == every

@@ -1,16 +1,21 @@
 """Regularisation clips: their target is the base's prediction, so a fresh adapter has no loss on them."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from ltx2core.errors import LTX2Error
 from ltx2core.models.forward import denoise
 from ltx2core.train.batch import prepare
+from ltx2core.train.crepa import CrepaSettings
 from ltx2core.train.loop import train
 from ltx2core.train.lora import injected
 from ltx2core.train.objective import Objective
 from ltx2core.train.prior import with_prior, without_adapter
 from ltx2core.train.reference import References
+from ltx2core.train.reflexflow import ReflexFlowSettings
+from ltx2core.train.rollout_settings import RolloutSettings
 from ltx2core.train.settings import LoRASettings, RunConfig, TrainSettings
 from ltx2core.train.step import EagerEngine
 from ltx2core.train.targets import preset_modules
@@ -41,8 +46,6 @@ def test_target_is_the_base_s_prediction(kind, model, make_sample):
 def test_a_run_on_regularisation_alone_stays_at_the_base(model, make_cache, tmp_path, surroundings):
     """With a clip to learn the loss is large; the clips of regularisation bring nothing until the adapter has moved."""
     cache = make_cache(tmp_path / "cache", ({}, {}, {}))
-    from dataclasses import replace
-
     learn, regular = replace(cache, clips=cache.clips[:1]), replace(cache, clips=cache.clips[1:])
     settings = TrainSettings(steps=6, warmup=0, learning_rate=0.0, dtype="float32", validation_clips=0)
     run = RunConfig(LoRASettings(rank=2), settings)
@@ -51,6 +54,18 @@ def test_a_run_on_regularisation_alone_stays_at_the_base(model, make_cache, tmp_
     assert all(loss < 1e-8 for loss in losses[:4]) and all(loss > 0.1 for loss in losses[4:])
     with pytest.raises(LTX2Error, match="regularisation was"):
         train(run, model, learn, directory=tmp_path / "run", **surroundings)
+
+
+def test_methods_leave_regularisation_at_the_base(model, make_cache, tmp_path, surroundings):
+    """ReflexFlow's direction is the base's there, and CREPA draws at the clips to learn alone: nothing of the adapter moves."""
+    cache = make_cache(tmp_path / "cache", ({}, {}, {}))
+    learn, regular = replace(cache, clips=cache.clips[:1]), replace(cache, clips=cache.clips[1:])
+    crepa = CrepaSettings(feature_source="backbone", block_index=0, teacher_block_index=1, weight=5.0)
+    methods = {"rollout": RolloutSettings(3, probability=1.0), "reflexflow": ReflexFlowSettings(), "crepa": crepa}
+    settings = TrainSettings(steps=6, warmup=0, learning_rate=0.0, dtype="float32", validation_clips=0, **methods)
+    result = train(RunConfig(LoRASettings(rank=2, targets="all_linear"), settings), model, learn, directory=tmp_path / "run", regularisation=regular, **surroundings)
+    gradients = sorted(r.gradient_norm for r in result.history.steps)
+    assert all(g < 1e-4 for g in gradients[:4]) and all(g > 0.1 for g in gradients[4:])
 
 
 def test_what_cannot_be_joined_is_named(model, make_cache, tmp_path, surroundings):

@@ -7,6 +7,8 @@ import pytest
 import torch
 
 from ltx2core.errors import LTX2Error
+from ltx2core.protocols import Interrupted
+from ltx2core.standalone import StopFlag
 from ltx2core.train.loop import train
 from ltx2core.train.retention import Retention
 from ltx2core.train.settings import LoRASettings, RunConfig, TrainSettings
@@ -82,6 +84,25 @@ def test_a_path_goes_back_to_an_older_checkpoint_of_the_run(go, tmp_path):
     again = go("run", resume=str(older))
     assert steps(tmp_path / "run") == [2, 4, 5, 6] and not (tmp_path / "run" / "earlier-002").exists()
     assert same(again, whole)
+
+
+def test_a_run_goes_on_from_a_path_whose_checkpoint_has_been_let_go(go, tmp_path):
+    """Retention takes the checkpoint that the run was begun from; queued again with the same path, the run is still the one that began there."""
+    whole = go("whole")
+    go("run", until=2)
+    begun = Checkpointer(tmp_path / "run").path(2)
+    go("run", resume=str(begun), until=5, keep_checkpoints=1)
+    assert steps(tmp_path / "run") == [5]
+    assert same(go("run", resume=str(begun), keep_checkpoints=1), whole) and not (tmp_path / "run" / "earlier-001").exists()
+    with pytest.raises(LTX2Error, match="learning_rate was 0.01 there"):
+        go("run", resume=str(begun), learning_rate=1e-3)
+
+
+@pytest.mark.parametrize("resume, again", [("auto", "is saved, queue again"), ("new", "is saved, set resume to auto and queue again")])
+def test_a_stopped_run_says_what_goes_on_with_it(resume, again, model, make_cache, tmp_path, surroundings):
+    run = replace(RUN, train=replace(RUN.train, resume=resume))
+    with pytest.raises(Interrupted, match=again):
+        train(run, model, make_cache(tmp_path / "cache"), directory=tmp_path / "run", **{**surroundings, "stop": StopFlag(stopped=True)})
 
 
 @pytest.mark.parametrize("what", ["file", "folder"])

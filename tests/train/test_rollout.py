@@ -11,12 +11,15 @@ from ltx2core.errors import LTX2Error
 from ltx2core.train.batch import prepare
 from ltx2core.train.conditioning import Condition, ConditioningSettings
 from ltx2core.train.loop import train
+from ltx2core.train.lora import injected
 from ltx2core.train.objective import Objective
 from ltx2core.train.reflexflow import ReflexFlowSettings, anti_drift, exposure_weight
 from ltx2core.train.rollout import draw_offsets, paths, roll_out, with_reflexflow
 from ltx2core.train.rollout_settings import ORDERS, RolloutSettings
 from ltx2core.train.settings import LoRASettings, RunConfig, TimestepSettings, TrainSettings
 from ltx2core.train.step import EagerEngine, training_step
+from ltx2core.train.targets import preset_modules
+from ltx2core.train.tread import TreadRoute
 from ltx2core.train.unipc import UniPC
 
 CPU = torch.device("cpu")
@@ -182,16 +185,16 @@ def test_probability_ramps():
 
 def test_exposure_weight_by_numbers():
     exact, prediction = torch.tensor([[[1.0, 2.0], [5.0, 5.0]]]), torch.tensor([[[0.0, -1.0], [9.0, 9.0]]])
-    weight = exposure_weight(exact, prediction, torch.tensor([[1.0, 0.0]]), 0.5)
+    weight = exposure_weight(exact - prediction, torch.tensor([[1.0, 0.0]]), 0.5)
     assert torch.allclose(weight, torch.tensor([[[1 + 0.5 * 1 / 2, 1 + 0.5 * 3 / 2], [1.0, 1.0]]]))
-    assert torch.equal(exposure_weight(exact, exact, torch.ones(1, 2), 3.0), torch.ones(1, 2, 2))
+    assert torch.equal(exposure_weight(exact - exact, torch.ones(1, 2), 3.0), torch.ones(1, 2, 2))
 
 
 def test_exposure_weight_of_a_mask_between_0_and_1():
     """The mean is weighed by the mask, and the weight itself is not: 1 + alpha |e| / (sum w |e| / sum w)."""
-    exact, prediction = torch.zeros(1, 3, 1), torch.tensor([[[1.0], [4.0], [7.0]]])
+    error = torch.tensor([[[-1.0], [4.0], [7.0]]])
     mean = (1.0 * 1 + 0.25 * 4) / 1.25
-    found = exposure_weight(exact, prediction, torch.tensor([[1.0, 0.25, 0.0]]), 2.0)
+    found = exposure_weight(error, torch.tensor([[1.0, 0.25, 0.0]]), 2.0)
     assert torch.allclose(found[0, :, 0], torch.tensor([1 + 2 / mean, 1 + 8 / mean, 1.0]))
 
 
@@ -199,7 +202,7 @@ def test_exposure_weight_does_something_however_long_the_clip():
     generator = torch.Generator().manual_seed(0)
     for tokens in (10, 3000):
         a, b = (torch.randn(1, tokens, 128, generator=generator) for _ in range(2))
-        assert exposure_weight(a, b, torch.ones(1, tokens), 1.0).std() > 0.5
+        assert exposure_weight(a - b, torch.ones(1, tokens), 1.0).std() > 0.5
 
 
 def test_anti_drift_by_numbers():
@@ -220,6 +223,30 @@ def test_the_whole_loss_is_the_sum_of_its_terms(model, engine, make_sample):
     d = rolled.video.tokens - clean[0]
     drift = ((here / here.norm() - d / d.norm()) ** 2).sum()
     assert losses.total.item() == pytest.approx((0.5 * flow + 2.0 * drift).item(), rel=1e-4)
+
+
+@pytest.mark.parametrize("way", ["dropout", "tread"])
+def test_what_was_not_rolled_out_counts_once(way, model, make_sample):
+    """Of a batch with one sample rolled out; e of that one is of its state alone, whatever dropout and routes do to the step's own prediction."""
+    tread = (TreadRoute(0.5, 0, 0),) if way == "tread" else ()
+    reflex = ReflexFlowSettings(alpha=0.7, beta1=0.0)
+    inputs = prepare([make_sample(1), make_sample(2)], 3, TrainSettings(tread=tread), torch.float32)
+    with injected(model, LoRASettings(rank=2, dropout=0.5 if way == "dropout" else 0.0), preset_modules("video", 2), 0, torch.float32) as lora:
+        with torch.no_grad():
+            for parameter in lora.parameters.values():
+                parameter.add_(0.1)
+        objective = Objective(reflexflow=reflex, tread=tread)
+        engine = EagerEngine(model.eval(), objective, CPU, False)
+        rolled = with_reflexflow(inputs, roll_out(inputs, torch.tensor([3, 0]), RolloutSettings(3), engine.predict), True, engine.predict)
+        states = engine.predict(inputs), engine.predict(replace(rolled, routes=()))
+        found = []
+        for alpha in (reflex, replace(reflex, alpha=0.0)):
+            torch.manual_seed(0)
+            found.append(training_step(model.train(way == "dropout"), rolled, replace(objective, reflexflow=alpha)))
+    for stream, exact, here in zip((rolled.video, rolled.audio), *states, strict=True):
+        assert torch.equal(stream.error[0], (exact - here)[0]) and stream.error[0].abs().max() > 1e-3 and not stream.error[1].any()
+    for weighed, plain in ((found[0].video_samples, found[1].video_samples), (found[0].audio_samples, found[1].audio_samples)):
+        assert weighed[0] > 1.1 * plain[0] and weighed[1] == plain[1]
 
 
 def test_a_run_with_both(model, make_cache, tmp_path, surroundings):
