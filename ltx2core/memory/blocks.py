@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch._functorch.config as partitioning
@@ -55,21 +55,35 @@ class Programs:
         return cls(BlockProgram(block, compiled), BlockProgram(for_gradients(block), compiled))
 
 
+def _learned(inputs: BlockInputs) -> dict[str, Tensor]:
+    """Those that adapters before the blocks had a part in, and want gradients of."""
+    return {name: value for name, value in vars(inputs).items() if isinstance(value, Tensor) and value.requires_grad}
+
+
 @dataclass(frozen=True)
 class _Place:
-    """What the recomputed form of one block needs in backward."""
+    """What the recomputed form of one block needs in backward. names: of the adapter's tensors; learned: fields of ``inputs``
+    that want gradients. Both are given in this order.
+    """
 
     programs: Programs
     store: WeightStore
     index: int
     names: tuple[str, ...]
+    learned: tuple[str, ...]
     inputs: BlockInputs
     ahead: Sequence[int]
     behind: Sequence[int]
 
-    def run(self, program: BlockProgram, following: Sequence[int], hidden: Tensor, audio_hidden: Tensor, adapter: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-        frozen = self.store.acquire(self.index, following)
-        return program(frozen, dict(zip(self.names, adapter, strict=True)), hidden, audio_hidden, self.inputs)
+    @property
+    def again(self) -> BlockProgram:
+        """Gates are among what is learned, and theirs alone read the results that ``Programs.again`` leaves out."""
+        return self.programs.run if self.learned else self.programs.again
+
+    def run(self, program: BlockProgram, following: Sequence[int], hidden: Tensor, audio_hidden: Tensor, given: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        frozen, count = self.store.acquire(self.index, following), len(self.names)
+        inputs = replace(self.inputs, **dict(zip(self.learned, given[count:], strict=True)))
+        return program(frozen, dict(zip(self.names, given[:count], strict=True)), hidden, audio_hidden, inputs)
 
 
 class _Recomputed(torch.autograd.Function):
@@ -79,22 +93,22 @@ class _Recomputed(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx, place: _Place, hidden: Tensor, audio_hidden: Tensor, *adapter: Tensor):
+    def forward(ctx, place: _Place, hidden: Tensor, audio_hidden: Tensor, *given: Tensor):
         ctx.place = place
-        ctx.save_for_backward(hidden, audio_hidden, *adapter)
+        ctx.save_for_backward(hidden, audio_hidden, *given)
         with torch.no_grad():
-            out = place.run(place.programs.run, place.ahead, hidden, audio_hidden, adapter)
+            out = place.run(place.programs.run, place.ahead, hidden, audio_hidden, given)
         place.store.release(place.index)
         return out
 
     @staticmethod
     def backward(ctx, *towards: Tensor):
         place = ctx.place
-        hidden, audio_hidden, *adapter = (t.detach().requires_grad_() for t in ctx.saved_tensors)
+        hidden, audio_hidden, *given = (t.detach().requires_grad_() for t in ctx.saved_tensors)
         with torch.enable_grad():
-            out = place.run(place.programs.again, place.behind, hidden, audio_hidden, adapter)
+            out = place.run(place.again, place.behind, hidden, audio_hidden, given)
         pairs = [(o, t) for o, t in zip(out, towards, strict=True) if t is not None]
-        gradients = torch.autograd.grad([o for o, _ in pairs], (hidden, audio_hidden, *adapter), [t for _, t in pairs], allow_unused=True)
+        gradients = torch.autograd.grad([o for o, _ in pairs], (hidden, audio_hidden, *given), [t for _, t in pairs], allow_unused=True)
         place.store.release(place.index)
         return None, *gradients
 
@@ -113,17 +127,17 @@ class BlockRunnerFor:
         adapter = self._adapters[index]
         ahead = range(index + 1, self._count)
         if torch.is_grad_enabled() and index < self._count - self._kept:
-            behind = range(index - 1, -1, -1)
+            behind, learned = range(index - 1, -1, -1), _learned(inputs)
             # After the last block backward begins with it again, and after the first the next step's forward.
             place = _Place(
-                self._programs, self._store, index, tuple(adapter), inputs,
+                self._programs, self._store, index, tuple(adapter), tuple(learned), inputs,
                 ahead or range(index - 1, -1, -1), behind or range(1, self._count),
             )  # fmt: skip
-            # The first block's inputs need no gradient; autograd must still see that the adapter does.
-            return _Recomputed.apply(place, hidden, audio_hidden, *adapter.values())
+            # The first block's inputs may need no gradient; autograd must still see that the adapter does.
+            return _Recomputed.apply(place, hidden, audio_hidden, *adapter.values(), *learned.values())
         if index == 0 and torch.is_grad_enabled():
             # As in every later block, so that one compiled form serves all.
-            hidden, audio_hidden = hidden.detach().requires_grad_(), audio_hidden.detach().requires_grad_()
+            hidden, audio_hidden = (t if t.requires_grad else t.detach().requires_grad_() for t in (hidden, audio_hidden))
         frozen = self._store.acquire(index, ahead)
         out = self._programs.run(frozen, adapter, hidden, audio_hidden, inputs)
         self._store.release(index)

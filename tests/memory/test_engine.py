@@ -62,6 +62,25 @@ def test_equals_the_plain_step(file, kept, case, form):
         assert torch.allclose(engine.evaluate(inputs).total, plain.total, rtol=1e-5)
 
 
+BEFORE = ("patchify_proj", "audio_patchify_proj", "caption_projection.*", "audio_caption_projection.*", "adaln_single.*", "av_ca_*")
+
+
+@pytest.mark.parametrize("kept", [0, 1])
+@pytest.mark.parametrize("targets", [BEFORE, ("audio_patchify_proj", "*.attn1.to_q", "*.ff.net.2"), ("adaln_single.linear", "*.audio_ff.*")], ids=lambda t: t[0])
+def test_adapters_before_the_blocks_learn_too(file, kept, targets):
+    """What they change is read by all blocks, gates too, whose gradients hang on all of a block's results."""
+    model, train = load_transformer(file, dtype=torch.float32), TrainSettings(first_frame_probability=1.0)
+    with injected(model, LoRASettings(rank=4, alpha=4, targets=targets), choose(targets, 2, True).modules, 0, torch.float32) as lora:
+        with torch.no_grad():
+            for parameter in lora.parameters.values():
+                parameter.normal_(0, 0.1)
+        inputs = prepare(samples(), 3, train, torch.float32)
+        plain, expected = losses_and_gradients(EagerEngine(model, Objective.of(train), CPU, True), lora, inputs)
+        ours, gradients = losses_and_gradients(FastEngine(model, Objective.of(train), CPU, MemorySettings(kept=kept, compiled=False)), lora, inputs)
+        assert abs(ours.total - plain.total) <= 1e-5 * plain.total
+        assert worst_relative_error(gradients, expected) <= 1e-5
+
+
 QUANTO = pytest.mark.skipif(find_spec("optimum") is None, reason="needs optimum-quanto")
 KINDS = [*FORMATS, "int8-torchao", "fp8-torchao", pytest.param("int8-quanto", marks=QUANTO)]
 
