@@ -19,8 +19,9 @@ _STOP, _GO_ON = "stop", "go on"
 
 def _free(device) -> Free:
     from ..ltx2core.memory.plan import free_device_bytes, free_host_bytes
+    from ..ltx2core.memory.streams import can_capture
 
-    return Free(free_device_bytes(device), free_host_bytes()) if device.type == "cuda" else Free()
+    return Free(free_device_bytes(device), free_host_bytes(), can_capture(device)) if device.type == "cuda" else Free()
 
 
 class LTX2Preflight(io.ComfyNode):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import nn
@@ -153,13 +153,16 @@ def predict(size: BaseSize, load: Load, settings: MemorySettings, cards: int = 1
     return Plan(settings, weights, load.trained * OPTIMIZER_BYTES[load.optimizer], round(activations), host, load.trained, cards)
 
 
-def choose(size: BaseSize, load: Load, device_bytes: int, host_bytes: int) -> Plan:
+def choose(size: BaseSize, load: Load, device_bytes: int, host_bytes: int, captured: bool = True) -> Plan:
     """The fastest form that fits.
+
+    Args:
+        captured: whether steps can be captured there; streamed ones take more memory where they cannot.
 
     Raises:
         LTX2Error: none fits; says what the smallest needs and what to try, in order.
     """
-    return _first([predict(size, load, settings) for settings in _CANDIDATES], device_bytes, host_bytes)
+    return _first([predict(size, load, replace(settings, captured=captured)) for settings in _CANDIDATES], device_bytes, host_bytes)
 
 
 def choose_sharded(size: BaseSize, load: Load, cards: int, device_bytes: int, host_bytes: int) -> Plan:

@@ -52,14 +52,14 @@ def make_plan(run: RunConfig, shapes: Shapes, cache: DatasetCache, memory: Memor
             raise LTX2Error("Streaming needs a graphics card; choose 0 streamed blocks on this machine.")
         return None
     size, load = BaseSize.of_shapes(shapes), load_of(run, shapes, [(c.frames, c.height, c.width, c.frame_rate, c.batch_size) for c in cache.clips], cache.has_audio)
-    cards = world.local_size if sharded else 1
+    cards, captured = world.local_size if sharded else 1, can_capture(residency.device)
     if memory is not None:
-        return predict(size, load, memory, cards)
+        return predict(size, load, replace(memory, captured=memory.captured and captured), cards)
     # Summing the gradients takes a second copy of them, and buffers of NCCL's own.
     beside = 2 * load.trained + _NCCL_BYTES if world.size > 1 else 0
     free = world.gather((free_device_bytes(residency.device) - beside, free_host_bytes() // world.local_size))
     least = [min(column) for column in zip(*free, strict=True)]
-    return choose_sharded(size, load, cards, *least) if sharded else choose(size, load, *least)
+    return choose_sharded(size, load, cards, *least) if sharded else choose(size, load, *least, captured=captured)
 
 
 def train_lora(
@@ -154,21 +154,22 @@ def _train_planned(models: Models, run: RunConfig, cache: DatasetCache, memory: 
     if settings.compiled and not has_triton():
         reporter.message("Triton is not installed, so the blocks are not compiled: a step takes longer; the result is the same.", "warning")
         settings = replace(settings, compiled=False)
-    if settings.captured and residency.device.type == "cuda" and not can_capture(residency.device):
+    wanted = memory or MemorySettings()
+    if wanted.captured and not settings.captured:
         reporter.message(
             "Device memory comes from CUDA's own allocator here, which captured steps cannot use: each step is launched kernel by kernel and takes longer, "
             "with the same result. Start ComfyUI with --disable-cuda-malloc for the faster form.",
             "warning",
         )
-        settings = replace(settings, captured=False)
+    told = replace(plan.settings, captured=wanted.captured)  # for a repetition, whose machine may have what is missing here
     working = plan.optimizer + plan.activations
     if settings.precision == "bf16" and not settings.streamed:
         result = _resident(run, models.component("transformer"), cache, residency, {**common, "working_bytes": working}, fast_engine(settings))
-        return replace(result, memory=settings)
+        return replace(result, memory=told)
     with _blocks_in_file(models, residency) as file:
         engine = fast_engine(settings, file.bring)
         result = train(run, file.model, cache, residency=WithoutBlocks(residency, plan.weights), engine=engine, working_bytes=working, **common)
-        return replace(result, memory=settings)
+        return replace(result, memory=told)
 
 
 def _precision(models: Models, settings: MemorySettings | None) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..checkpoint.combined import Checkpoint
@@ -22,7 +22,9 @@ from ..models.vae_memory import ROLLED, VaeMemory
 from ..train.settings import RunConfig
 from .finding import ERROR, INFO, WARNING, Finding
 
-CLIPS, CAPTIONS = "encoding clips", "encoding captions"  # stages before training
+# Stages before training, and how they are said.
+CLIPS, CAPTIONS = "clips", "captions"
+_STAGES = {CLIPS: "encoding clips", CAPTIONS: "encoding captions"}
 _TEXT_TOKENS = 1024
 _BF16 = 2
 _VIDEO_CHANNELS, _AUDIO_CELL = 128, 8 * 16
@@ -31,10 +33,11 @@ _SPARE = 2 * GIB  # that a disk should still have
 
 @dataclass(frozen=True)
 class Free:
-    """Bytes that may be taken; None where it is not known."""
+    """Bytes that may be taken; None where it is not known. captured: whether steps can be captured on the card."""
 
     device: int | None = None
     host: int | None = None
+    captured: bool = True
 
 
 def cache_bytes(clips: Sequence[Clip], width: int) -> tuple[int, int]:
@@ -100,23 +103,23 @@ def load_and_size(run: RunConfig, checkpoint: Checkpoint, indexes: Sequence[Data
     return load_of(run, shapes, sizes, any(c.has_audio for index in indexes for c in index.clips)), BaseSize.of_shapes(shapes)
 
 
-def _training(size: BaseSize, load: Load, wanted: MemorySettings | None, free: Free) -> tuple[Plan, bool]:
-    """The plan, and whether it is one that was chosen by what is free."""
+def _training(size: BaseSize, load: Load, wanted: MemorySettings | None, free: Free) -> Plan:
+    """That of the settings that are ``wanted``, else one chosen by what is free."""
     if wanted is not None:
-        return predict(size, load, wanted), False
+        return predict(size, load, replace(wanted, captured=wanted.captured and free.captured))
     if free.device is None:
-        return predict(size, load, MemorySettings()), False
-    return choose(size, load, free.device, free.host if free.host is not None else 2**62), True
+        return predict(size, load, MemorySettings())
+    return choose(size, load, free.device, free.host if free.host is not None else 2**62, free.captured)
 
 
 def memory(size: BaseSize, load: Load, wanted: MemorySettings | None, free: Free, others: dict[str, int]) -> Iterable[Finding]:
     """The training step and the stages before it (``others``: name -> device bytes) against what is free."""
     try:
-        plan, _ = _training(size, load, wanted, free)
+        plan = _training(size, load, wanted, free)
     except LTX2Error as error:
         yield Finding(ERROR, "memory", str(error), "Lower width and height first; then frames to 49 or 33; then stream all blocks in Memory Settings.")
         return
-    stages = "; ".join(f"{'encoding captions' if name == CAPTIONS else 'encoding clips'} {bytes_ / GIB:.1f} GiB" for name, bytes_ in others.items() if bytes_)
+    stages = "; ".join(f"{_STAGES[name]} {bytes_ / GIB:.1f} GiB" for name, bytes_ in others.items() if bytes_)
     yield Finding(INFO, "memory", f"Predicted on the card: training {plan.total / GIB:.1f} GiB ({plan}); {stages}. They are never on it together.", "Stream more blocks, or lower width and height, to need less.")
     host = max(plan.host, *others.values()) / GIB
     yield Finding(INFO, "host_memory", f"Predicted host memory: {host:.1f} GiB at most, one copy of the largest model; {plan.host / GIB:.1f} GiB page-locked in training.", "Fewer streamed blocks or a smaller precision need less.")
@@ -128,7 +131,7 @@ def memory(size: BaseSize, load: Load, wanted: MemorySettings | None, free: Free
         yield Finding(ERROR, "memory", text, "Lower width and height first; then frames to 49 or 33; then stream more blocks.")
     elif peak > free.device:
         name = max(others, key=others.get)
-        text = f"The stage {'encoding captions' if name == CAPTIONS else 'encoding clips'} needs {others[name] / GIB:.1f} GiB at once and {free.device / GIB:.1f} are free on the card."
+        text = f"The stage {_STAGES[name]} needs {others[name] / GIB:.1f} GiB at once and {free.device / GIB:.1f} are free on the card."
         yield Finding(WARNING, "memory", text, "Take an fp8 file of the text encoder, or smaller clips.")
     if free.host is not None and plan.host > free.host:
         text = f"Streaming needs {plan.host / GIB:.1f} GiB of host memory and {free.host / GIB:.1f} are free."

@@ -50,6 +50,14 @@ def test_the_fastest_that_fits(size, gib, precision, streamed):
     assert plan.total <= gib * GIB and (plan.settings.precision, plan.settings.streamed) == (precision, streamed)
 
 
+def test_steps_that_cannot_be_captured_need_more(size):
+    assert choose(size, load("2x17x480x832"), 4.9 * GIB, 100 * GIB).settings.captured
+    with pytest.raises(LTX2Error, match="at least 5.1 GiB on the card"):
+        choose(size, load("2x17x480x832"), 4.9 * GIB, 100 * GIB, captured=False)
+    least = choose(size, load("2x17x480x832"), 5.2 * GIB, 100 * GIB, captured=False)
+    assert least.settings == MemorySettings("int8", streamed=48, slots=2, hosted="inputs", captured=False)
+
+
 def test_nothing_fits_is_said_with_what_to_do(size):
     with pytest.raises(LTX2Error, match="at least 4.* GiB on the card .* Try, in this order: a smaller resolution"):
         choose(size, load("2x17x480x832"), 3 * GIB, 100 * GIB)

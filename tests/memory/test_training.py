@@ -1,7 +1,10 @@
 """A whole run through the fast engine equals one through the plain engine, and leaves no trace."""
 
 import copy
+from contextlib import nullcontext
 from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -27,7 +30,7 @@ from ltx2core.tiny import write_tiny_checkpoint
 from ltx2core.train.batch import prepare
 from ltx2core.train.controls import RunControls
 from ltx2core.train.lora import injected
-from ltx2core.train.loop import train
+from ltx2core.train.loop import TrainResult, train
 from ltx2core.train.objective import Objective
 from ltx2core.train.settings import LoRASettings, RunConfig, TrainSettings
 from ltx2core.train.targets import choose
@@ -112,6 +115,27 @@ def test_how_the_base_lay_is_part_of_the_result(models, cache, services, tmp_pat
     result = train_lora(models, RUN, cache, directory=tmp_path / "planned", name="a", **services)
     path = write_run_record(tmp_path / "a.json", models, RUN, cache, name="a", directory=tmp_path / "planned", memory=result.memory)
     assert read_run(path).memory_settings == result.memory == settings
+
+
+@pytest.mark.parametrize("memory", [None, MemorySettings("int8", streamed=2)], ids=["chosen", "given"])
+def test_where_steps_cannot_be_captured_the_plan_has_room_for_it_and_it_is_said(memory, models, cache, services, monkeypatch):
+    """CUDA's own allocator, a host's usual choice. A repetition elsewhere is not told to do without."""
+    card, said = PlainResidency(torch.device("cuda")), []
+    shapes, free = transformer_shapes(models.checkpoint), lambda device: 2**40
+    monkeypatch.setattr(training, "free_device_bytes", free)
+    monkeypatch.setattr(training, "_resident", lambda *a: TrainResult(None, None, 0, None, 0.0, 0, ()))
+    monkeypatch.setattr(training, "_blocks_in_file", lambda *a: nullcontext(SimpleNamespace(model=None, bring=None)))
+    monkeypatch.setattr(training, "train", lambda *a, **k: TrainResult(None, None, 0, None, 0.0, 0, ()))
+    monkeypatch.setattr(services["reporter"], "message", lambda text, level="info": said.append(text))
+    plans = {}
+    for able in (True, False):
+        monkeypatch.setattr(training, "can_capture", lambda device, able=able: able)
+        plans[able] = make_plan(RUN, shapes, cache, memory, card)
+        said.clear()
+        result = train_lora(models, RUN, cache, directory=Path("none"), name="a", memory=memory, **{**services, "residency": card})
+        assert any("--disable-cuda-malloc" in text for text in said) is not able
+        assert plans[able].settings.captured is able and result.memory == plans[True].settings
+    assert plans[False].total >= plans[True].total and (memory is None or plans[False].total > plans[True].total)
 
 
 def test_a_run_that_goes_on_with_another_base_says_so_once(models, cache, services, tmp_path, monkeypatch):
