@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from ..card_memory import ask_for_segments, leave_the_hosts
 from ..errors import LTX2Error
 from ..protocols import Interrupted, MemoryPlanned, PreviewMade, Progress, Reporter, StopSignal
 
@@ -31,6 +32,8 @@ def _environment() -> dict[str, str]:
     values = {**os.environ, "PYTHONIOENCODING": "utf-8"}
     if sys.platform == "win32":
         values["USE_LIBUV"] = "0"  # PyTorch's Windows builds come without it
+    leave_the_hosts(values)
+    ask_for_segments(values)
     return values
 
 
