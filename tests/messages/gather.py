@@ -165,7 +165,12 @@ class _Reader:
         return values if values and all(isinstance(v, str) for v in values) else []
 
     def _field(self, node: ast.expr, names: dict[str, list[ast.expr]]) -> list[str]:
-        """A value inside a sentence: a choice between words is part of it; what a name or a function gives is a piece of its own."""
+        """A value inside a sentence: a choice between words is part of it; what a name or a function gives is a piece of its own.
+
+        A count is known to be a number, so that no folder called "my video files" is taken for a sentence on two files.
+        """
+        if _counts(node):
+            return [NUMBER]
         if isinstance(node, ast.IfExp | ast.Subscript):
             return self.texts(node, names)
         found = self.texts(node, names)
@@ -204,6 +209,13 @@ class _Reader:
 def _worded(texts: Iterable[str]) -> list[str]:
     """Those of more than one word, stripped; a single word may as well be a name."""
     return [s for t in texts if _WORD.search(s := t.strip(" ,\n")) and " " in s]
+
+
+def _counts(node: ast.expr) -> bool:
+    """``len(…)``, or such a number with another added or taken away."""
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add | ast.Sub):
+        return _counts(node.left) or _counts(node.right)
+    return isinstance(node, ast.Call) and _name(node.func) == "len"
 
 
 def _returns(function: ast.FunctionDef) -> list[ast.expr]:
