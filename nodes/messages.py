@@ -10,7 +10,7 @@ import functools
 import json
 import logging
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -78,6 +78,16 @@ def filled(translation: str, values: list[str]) -> str:
     return _HOLE.sub(lambda m: m[0][0] if m[1] is None else values[int(m[1])], translation)
 
 
+# How many letters were recognised; of equals, which is taken; and what is said. Where several pieces are known for themselves,
+# no template's value should swallow one. A single one comes last: what is beside it may be of a name with a comma in it.
+Found = tuple[int, int, str]
+_SINGLE, _WHOLE, _SEVERAL = range(3)
+
+
+def _weighed(parts: Sequence[tuple[int, str]]) -> tuple[int, int]:
+    return sum(weight for weight, _ in parts), _SEVERAL if sum(weight > 0 for weight, _ in parts) > 1 else _SINGLE
+
+
 class Catalogue:
     """One language."""
 
@@ -101,23 +111,23 @@ class Catalogue:
         if text not in known:
             known[text] = (0, text)
             ways = (self._sentences, self._clauses, self._tail, self._whole, self._advice)
-            # The first of the best: where a piece is known for itself, no template's value should swallow it.
-            known[text] = max([(0, text), *(f for way in ways for f in way(text, known, depth) if f[0])], key=lambda f: f[0])
+            weight, _, said = max((f for way in ways for f in way(text, known, depth)), key=lambda f: f[:2], default=(0, 0, text))
+            known[text] = (weight, said) if weight else (0, text)
         return known[text]
 
-    def _whole(self, text: str, known: dict, depth: int) -> Iterator[tuple[int, str]]:
+    def _whole(self, text: str, known: dict, depth: int) -> Iterator[Found]:
         for template in (t for begin in {text[:2], text[:1], ""} for t in self._begun.get(begin, ())):
             values = template.match(text)
             if values is not None:
                 inner = [self._best(value, known, depth + 1) for value in values]
-                yield template.weight + sum(weight for weight, _ in inner), filled(template.translation, [said for _, said in inner])
+                yield template.weight + sum(weight for weight, _ in inner), _WHOLE, filled(template.translation, [said for _, said in inner])
 
-    def _joined(self, joint: str, *parts: tuple[int, str]) -> tuple[int, str]:
-        return sum(weight for weight, _ in parts), filled(self._joints[joint], [said for _, said in parts])
+    def _joined(self, joint: str, *parts: tuple[int, str]) -> Found:
+        return *_weighed(parts), filled(self._joints[joint], [said for _, said in parts])
 
-    def _sentences(self, text: str, known: dict, depth: int) -> Iterator[tuple[int, str]]:
+    def _sentences(self, text: str, known: dict, depth: int) -> Iterator[Found]:
         """Several sentences, one after the other; a template may hold a few of them."""
-        parts, at, weight, said = _BOUNDARY.split(text), 0, 0, ""
+        parts, at, found, said = _BOUNDARY.split(text), 0, [], ""
         if len(parts) == 1:
             return
         best = [self._best(part, known, depth + 1) for part in parts]
@@ -125,33 +135,34 @@ class Catalogue:
             count, (more, piece) = 1, best[at]
             for n in range(2, min(_TOGETHER, len(parts) - at) + 1):
                 apart = sum(each for each, _ in best[at : at + n])
-                for whole in self._whole(" ".join(parts[at : at + n]), known, depth + 1):
-                    if whole[0] > apart:
-                        count, (more, piece) = n, whole
+                for whole, _, words in self._whole(" ".join(parts[at : at + n]), known, depth + 1):
+                    if whole > apart:
+                        count, more, piece = n, whole, words
             # English goes on with a space.
-            said = piece if not at else filled(self._joints["{0} {1}"], [said, piece]) if weight and more else f"{said} {piece}"
-            at, weight = at + count, weight + more
-        yield weight, said
+            said = piece if not at else filled(self._joints["{0} {1}"], [said, piece]) if more and any(w for w, _ in found) else f"{said} {piece}"
+            at, found = at + count, [*found, (more, piece)]
+        yield *_weighed(found), said
 
-    def _tail(self, text: str, known: dict, depth: int) -> Iterator[tuple[int, str]]:
+    def _tail(self, text: str, known: dict, depth: int) -> Iterator[Found]:
         """What stands in brackets at the end, which may be a piece of its own with them."""
         if not (found := _TAIL.fullmatch(text)):
             return
         head, tail = self._best(found[1], known, depth + 1), self._best(f"({found[2]})", known, depth + 1)
-        yield head[0] + tail[0], f"{head[1]} {tail[1]}"
+        yield *_weighed((head, tail)), f"{head[1]} {tail[1]}"
         yield self._joined("{0} ({1})", head, self._best(found[2], known, depth + 1))
 
-    def _clauses(self, text: str, known: dict, depth: int) -> Iterator[tuple[int, str]]:
+    def _clauses(self, text: str, known: dict, depth: int) -> Iterator[Found]:
         """A reason and what helps; a name and what is said of it; a list."""
         for mark in ("; ", ": "):
             head, found, rest = text.partition(mark)
             if found:
-                yield self._joined(f"{{0}}{mark}{{1}}", self._best(head, known, depth + 1), self._best(rest, known, depth + 1))
+                weight, _, said = self._joined(f"{{0}}{mark}{{1}}", self._best(head, known, depth + 1), self._best(rest, known, depth + 1))
+                yield weight, _SEVERAL, said  # these stand in few names, but many sentences come after a word of their own: "warning: …"
         listed = [self._best(part, known, depth + 1) for part in text.split(", ")]
         if len(listed) > 1:
-            yield sum(weight for weight, _ in listed), self._joints["{0}, {1}"].removeprefix("{0}").removesuffix("{1}").join(said for _, said in listed)
+            yield *_weighed(listed), self._joints["{0}, {1}"].removeprefix("{0}").removesuffix("{1}").join(said for _, said in listed)
 
-    def _advice(self, text: str, known: dict, depth: int) -> Iterator[tuple[int, str]]:
+    def _advice(self, text: str, known: dict, depth: int) -> Iterator[Found]:
         """The end of a reason that was made a sentence of its own."""
         if text[0].isupper() and text.endswith("."):
             weight, said = self._best(text[0].lower() + text[1:-1], known, depth + 1)

@@ -91,6 +91,17 @@ def test_sentences_inside_of_sentences_and_side_by_side():
     assert ja.say("Something else. Train more steps.") == "Something else. ステップ数を増やしてください。"
 
 
+@pytest.mark.parametrize(
+    "name", [r"D:\My video files", "/data/my sound files", "/data/cats, dogs and birds", r"C:\Users\Ann Lee\clips (old)", "/films/Vol. 2/x.mp4", "clip 1 (2), cut. 3.mp4"]
+)
+def test_names_are_no_sentences(name):
+    ja = messages.catalogue("ja")
+    assert ja.say(f"There is no folder {name}; give the folder that holds the clips.") == f"フォルダー {name} がありません。クリップのあるフォルダーを指定してください。"
+    assert ja.say(f"{name} is left out: it has no sound.") == f"{name} は除外されます: 音声がありません。"
+    assert ja.say(f"has an empty caption file {name}") == f"キャプションファイル {name} が空です"
+    assert ja.say(f"warning: 2 clips of {name} share a caption with another: a.mp4; what differs between them cannot be asked for later.").startswith("warning: " + name)
+
+
 @pytest.mark.parametrize("text", ["", " ", "\n", "{", "}{0}", "no such sentence at all", *ODD, "a (b; c: d, " * 2000, "Train more steps. " * 300, ". " * 1500])
 def test_what_is_not_known_stays_and_nothing_is_raised(text):
     for language in (*LANGUAGES, "de", "", "zh-TW", "ja; rm"):
