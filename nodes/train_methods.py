@@ -209,7 +209,7 @@ class LTX2ScheduledSampling(io.ComfyNode):
                 io.Combo.Input("strategy", options=list(STRATEGIES), default="uniform", tooltip="How many steps are drawn: all numbers alike, few (biased_early) or many (biased_late)."),
                 io.Int.Input("sampling_steps", default=30, min=2, max=1000, tooltip="Into how many steps the way from noise to clip is divided: as in your samplings."),
                 io.Combo.Input("sampler", options=list(ORDERS), default="euler", tooltip="The solver of these steps. heun costs twice; dpm is second order at the cost of euler, unipc up to third."),
-                io.Boolean.Input("reflexflow", default=False, tooltip="Also weigh what changes most by the drift, and pull back from it. One more forward pass."),
+                io.Boolean.Input("reflexflow", default=False, tooltip="Also weigh what changes most by the drift, and pull back from it. Two more forward passes."),
                 io.Float.Input("anti_drift", default=10.0, min=0.0, max=1000.0, step=0.5, tooltip="Weight of ReflexFlow's pull back."),
                 io.Float.Input("exposure", default=1.0, min=0.0, max=100.0, step=0.1, tooltip="How much more ReflexFlow weighs what the drift changes."),
                 _share("probability_start", "Share of samples where a ramp begins.", **_LATER),

@@ -20,7 +20,7 @@ from .randomness import generator
 from .reference import find_scale, prepend_reference
 from .settings import TrainSettings
 from .timesteps import draw_sigma
-from .tread import kept_tokens
+from .tread import TreadRoute, kept_tokens
 
 
 @dataclass(frozen=True)
@@ -250,13 +250,17 @@ def prepare(
     inputs = assemble(samples, draws, dtype, references, settings.conditioning)
     if settings.audio_only:
         inputs = replace(inputs, video=replace(inputs.video, mask=torch.zeros_like(inputs.video.mask)))
-    return replace(inputs, routes=_routes(inputs.video, settings, step, slots)) if settings.tread else inputs
+    return replace(inputs, routes=_routes(inputs.video, samples[0], settings, step, slots)) if settings.tread else inputs
 
 
-def _routes(video: StreamInputs, settings: TrainSettings, step: int, slots: Sequence[int]) -> tuple[Tensor, ...]:
-    tokens = video.mask.shape[1]
-    given = None if video.timesteps is None else video.timesteps == 0
-    return tuple(
-        torch.stack([kept_tokens(route, tokens, None if given is None else given[i], settings.seed, step, slot, number) for i, slot in enumerate(slots)])
-        for number, route in enumerate(settings.tread)
-    )
+def _routes(video: StreamInputs, sample: Sample, settings: TrainSettings, step: int, slots: Sequence[int]) -> tuple[Tensor, ...]:
+    """The tokens of a reference, which stand in front of those of the clip, all go through."""
+    tokens = sample.video_latents.shape[1:].numel()
+    front = video.mask.shape[1] - tokens
+    given = None if video.timesteps is None else video.timesteps[:, front:] == 0
+
+    def kept(route: TreadRoute, number: int, place: int, slot: int) -> Tensor:
+        own = kept_tokens(route, tokens, None if given is None else given[place], settings.seed, step, slot, number)
+        return torch.cat((torch.arange(front), own + front))
+
+    return tuple(torch.stack([kept(route, number, i, slot) for i, slot in enumerate(slots)]) for number, route in enumerate(settings.tread))

@@ -42,8 +42,9 @@ class CrepaPart:
         features = data.teacher.read(data.training.clips[0]).shape[-1] or width
         head = make_head(width, features, generator(settings.seed, "crepa")).to(device)
         self.term = CrepaTerm(head, settings.crepa)
-        # Float32 whatever the adapter is, so it has an optimizer of its own.
-        self._optimizer = make_optimizer(head.parameters(), replace(settings, optimizer="adamw"))
+        # Float32 whatever the adapter is, so it has an optimizer of its own. Prodigy's rate is a factor of what it finds itself.
+        kind = "prodigy" if settings.optimizer == "prodigy" else "adamw"
+        self._optimizer = make_optimizer(head.parameters(), replace(settings, optimizer=kind))
         self.threshold = Threshold(settings.crepa)
 
     def weighted(self, inputs: StepInputs, step: int, regular: Tensor) -> StepInputs:

@@ -170,6 +170,13 @@ class TrainSettings:
         first = (Condition("first_frame", self.first_frame_probability),) if self.first_frame_probability > 0 else ()
         return first + self.conditioning.conditions
 
+    @property
+    def learned(self) -> tuple[str, ...]:
+        """The streams that have a loss in this run: neither left out nor always given."""
+        picture = not self.audio_only and self.conditioning.frozen_video < 1
+        sound = self.audio_weight > 0 and self.conditioning.frozen_audio < 1
+        return ("video",) * picture + ("audio",) * sound
+
     def __post_init__(self) -> None:
         for name, low in (("steps", 1), ("warmup", 0), ("batch_size", 1), ("accumulation", 1), ("seed", 0), ("checkpoint_every", 0),
                           ("keep_checkpoints", 1), ("keep_every", 0), ("validate_every", 0), ("validation_clips", 0), ("preview_every", 0), ("global_batch", 0)):  # fmt: skip

@@ -70,8 +70,9 @@ def tensors_digest(tensors: Mapping[str, Tensor]) -> str:
 
 
 def _steps_are_free(settings: TrainSettings) -> bool:
-    """A constant rate does not depend on the end, so such a run can be made longer."""
-    return settings.schedule == "constant"
+    """What is constant does not depend on the end, so such a run can be made longer."""
+    crepa = settings.crepa
+    return settings.schedule == "constant" and (crepa is None or crepa.schedule == "constant" or crepa.decay_steps > 0)
 
 
 @dataclass(frozen=True)

@@ -70,7 +70,7 @@ def _after_step(session: Session, train: TrainSettings, outside: Outside, last: 
     checked = done or _due(step, train.validate_every)
     if checked:
         session.validate()
-    why = divergence(session.history.validation, train.divergence_guard) if checked else None
+    why = divergence(session.history.validation, train.divergence_guard, train.learned) if checked else None
     if why or step == last or _due(step, train.checkpoint_every):
         session.save()
     if done or _due(step, train.preview_every):

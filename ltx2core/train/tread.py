@@ -1,11 +1,13 @@
 """TREAD: a random part of the video tokens skips a range of blocks (Krause et al. 2025).
 
 At a route's first block some tokens are taken aside, with their own timesteps' modulation and their own positions for
-those that go on; behind its last block they come back as they were. Sound and text go through whole. In training alone.
+those that go on; behind its last block they come back as they were. Sound, text and reference videos go through whole. In
+training alone.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 
@@ -46,15 +48,23 @@ def resolve_routes(routes: Sequence[TreadRoute], layers: int) -> tuple[tuple[int
     return found
 
 
+# Of the share of tokens that go on, what those that are made have at least where most of a clip is given.
+_LEAST_MADE = 0.5
+
+
 def kept_tokens(route: TreadRoute, tokens: int, given: Tensor | None, seed: int, *purpose: int | str) -> Tensor:
     """int64 [tokens - round(tokens * ratio)], sorted: a random choice that prefers ``given`` [tokens] bool.
 
-    Conditioning tokens go on where there is room, since the others need them.
+    Conditioning tokens go on where there is room, since the others need them; the others, which alone are learned, go on too,
+    at least half as often as without.
     """
     count = max(1, tokens - round(tokens * route.selection_ratio))
     score = torch.rand(tokens, generator=generator(seed, "tread", *purpose))
     if given is not None:
+        made = (~given).nonzero().flatten()
+        least = min(count, math.ceil(len(made) * (1 - route.selection_ratio) * _LEAST_MADE))
         score = score - given.float()
+        score[made[score[made].argsort()[:least]]] -= 2
     return score.argsort()[:count].sort().values
 
 

@@ -80,11 +80,11 @@ def validation_loss(
     return ValidationLoss(step, *columns)
 
 
-def divergence(history: Sequence[ValidationLoss], guard: float) -> str | None:
-    """A sentence when the last validation loss of video or sound is more than ``guard`` times its best before; 0 is never."""
+def divergence(history: Sequence[ValidationLoss], guard: float, streams: Sequence[str] = ("video", "audio")) -> str | None:
+    """A sentence when the last validation loss of one of ``streams`` is more than ``guard`` times its best before; 0 is never."""
     if not guard or len(history) < 2:
         return None
-    for name in ("video", "audio"):
+    for name in streams:
         values = [value for v in history if (value := getattr(v, name)) is not None]
         if len(values) > 1 and not values[-1] <= guard * min(values[:-1]):
             return f"The validation loss of {name} rose to {values[-1]:.4f} from {min(values[:-1]):.4f} at best"

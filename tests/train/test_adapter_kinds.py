@@ -21,7 +21,8 @@ KINDS = {
     "lora": LoRASettings(rank=3, alpha=6), "rslora": LoRASettings(rank=4, alpha=6, rslora=True),
     "dora": LoRASettings(rank=3, alpha=6, kind="dora"), "loha": LoRASettings(rank=3, alpha=6, kind="loha"),
     "lokr": LoRASettings(rank=2, alpha=6, kind="lokr"), "lokr factor": LoRASettings(rank=2, alpha=3, kind="lokr", factor=4),
-    "lokr whole": LoRASettings(rank=64, alpha=3, kind="lokr"),
+    "lokr whole": LoRASettings(rank=64, alpha=3, kind="lokr"), "rs lokr": LoRASettings(rank=2, alpha=3, kind="lokr", factor=4, rslora=True),
+    "rs loha": LoRASettings(rank=4, alpha=6, kind="loha", rslora=True),
 }  # fmt: skip
 MODULES = preset_modules("all_linear", 2)
 
@@ -40,9 +41,11 @@ def randomise(lora):
 
 
 def trained_weight(lora, module):
-    """[out, in], by the paper's formula for LoRA and DoRA, by lycoris' own merge for the others."""
+    """[out, in], by the paper's formula for LoRA, DoRA and two whole Kronecker factors, by lycoris' own merge for the others."""
     layer, settings, p = lora.model.get_submodule(module), lora.settings, lora.parameters
     base = layer.get_base_layer().weight
+    if f"{module}.lokr_w2" in p:
+        return base + torch.kron(p[f"{module}.lokr_w1"], p[f"{module}.lokr_w2"])
     if settings.kind in ("lokr", "loha"):
         return base + layer.change.get_weight(tuple(base.shape))
     changed = base + settings.scaling * p[f"{module}.lora_B.weight"] @ p[f"{module}.lora_A.weight"]

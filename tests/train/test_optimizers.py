@@ -9,11 +9,13 @@ from torch import nn
 from ltx2core.errors import LTX2Error
 from ltx2core.protocols import Interrupted
 from ltx2core.standalone import StopFlag
+from ltx2core.train.crepa import CrepaSettings
 from ltx2core.train.ema import Ema, decay_at
 from ltx2core.train.loop import train
 from ltx2core.train.optim import make_optimizer, rate_at
 from ltx2core.train.optimizers import Prodigy
 from ltx2core.train.settings import LoRASettings, RunConfig, TrainSettings
+from ltx2core.train.state import load_state
 
 KINDS = ("adamw", "adamw_bf16", "adamw_8bit", "prodigy", "adafactor", "lion")
 
@@ -223,6 +225,16 @@ class StopAfter(StopFlag):
     def requested(self):
         self.asked += 1
         return self.asked > 2
+
+
+@pytest.mark.parametrize("kind, rate", [("adamw", 1e-2), ("prodigy", 1.0)])
+def test_crepa_s_head_learns_at_a_rate_of_its_size(kind, rate, model, make_cache, tmp_path, surroundings):
+    """Prodigy's rate of 1 is a factor of what it finds; for AdamW it would throw the head's weights, below 0.2, to 1 and beyond at once."""
+    crepa = CrepaSettings(feature_source="backbone", block_index=0, teacher_block_index=1)
+    settings = TrainSettings(steps=8, warmup=0, learning_rate=rate, dtype="float32", optimizer=kind, validation_clips=0, crepa=crepa)
+    result = train(RunConfig(LoRASettings(rank=2), settings), model, make_cache(tmp_path / "cache"), directory=tmp_path / "run", **surroundings)
+    state = load_state(result.adapter_state_path).part("crepa")
+    assert state["head.1.weight"].abs().max() < 0.5 and state["head.1.bias"].abs().max() < 0.5
 
 
 @pytest.mark.parametrize("kind", ["adamw_8bit", "prodigy", "adafactor", "lion"])

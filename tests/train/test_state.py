@@ -125,3 +125,6 @@ def test_fingerprints_follow_what_changes_the_result():
     equal = {of(), of(checkpoint_every=1), of(keep_checkpoints=9), of(validate_every=2), of(gradient_checkpointing=False), of(steps=10)}
     different = {of(dataset="x"), of(base="x"), of(rank=4), of(seed=1), of(learning_rate=1.0), of(schedule="cosine"), of(schedule="cosine", steps=10)}
     assert len(equal) == 1 and len(different | equal) == 8
+    # CREPA's weight may fall towards the run's end.
+    for crepa, longer in ((CrepaSettings("x"), 1), (CrepaSettings("x", schedule="cosine"), 2), (CrepaSettings("x", schedule="cosine", decay_steps=9), 1)):
+        assert len({of(crepa=crepa, steps=steps) for steps in (10, 20)}) == longer

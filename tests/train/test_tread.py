@@ -108,9 +108,33 @@ def test_choice_is_uniform_and_keeps_what_is_given():
     for step in range(600):
         hits[kept_tokens(TreadRoute(0.3), 10, None, 1, step)] += 1
     assert torch.allclose(hits / 600, torch.tensor(0.7), atol=0.07)
-    given = torch.tensor([False] * 6 + [True] * 4)
-    chosen = [set(kept_tokens(TreadRoute(0.5), 10, given, 1, step).tolist()) for step in range(50)]
-    assert all({6, 7, 8, 9} < c for c in chosen) and len({frozenset(c) for c in chosen}) == 6
+    given = torch.tensor([False] * 7 + [True] * 3)
+    chosen = [set(kept_tokens(TreadRoute(0.5), 10, given, 1, step).tolist()) for step in range(200)]
+    assert all({7, 8, 9} < c and len(c) == 5 for c in chosen) and len({frozenset(c) for c in chosen}) == 7 * 6 / 2
+
+
+@pytest.mark.parametrize("given", [50, 88, 99])
+def test_what_is_made_goes_through_however_much_is_given(given):
+    """Of a clip that is half or mostly given, tokens that are made have at least half of the share that all have without."""
+    made, hits = 100 - given, torch.zeros(100)
+    mask = torch.arange(100) >= made
+    for step in range(300):
+        ids = kept_tokens(TreadRoute(0.5), 100, mask, 1, step)
+        assert len(ids) == 50 and (ids < made).sum() >= made * 0.5 / 2
+        hits[ids] += 1
+    assert hits[:made].min() > 0 and hits[:made].max() - hits[:made].min() < 60
+
+
+def test_a_reference_goes_through_whole(deep, make_sample):
+    """As large as its clip: half of the clip's own tokens go on behind it, whatever is given of the clip."""
+    samples, references = [make_sample(1), make_sample(2)], [make_sample(s).video_latents for s in (3, 4)]
+    for conditions in ((), (Condition("first_frame", 0.5),)):
+        inputs = prepare(samples, 1, settings(*conditions), torch.float32, references=references)
+        [ids] = inputs.routes
+        assert ids.shape == (2, 18) and all(row[:12].tolist() == list(range(12)) and row[12:].min() >= 12 and len(set(row.tolist())) == 18 for row in ids)
+        assert not torch.equal(*ids)
+        losses = training_step(deep, inputs, Objective.of(settings()))
+        assert losses.total.isfinite()
 
 
 def test_routes_are_checked():
