@@ -16,8 +16,9 @@ from .adapter_layers import kind_of
 from .adapter_names import naming_of
 from .header import Header, read_header
 
-# Lightricks' loader reads the first; its trainer writes the second as well.
-_SPATIAL, _TEMPORAL = ("reference_downscale_factor", "reference_spatial_scale_factor"), ("reference_temporal_scale_factor",)
+# Lightricks' loader and ComfyUI read the first; Lightricks' trainer writes the second as well, trainers of kohya's kind the third.
+_SPATIAL = ("reference_downscale_factor", "reference_spatial_scale_factor", "ss_reference_downscale_factor")
+_TEMPORAL = ("reference_temporal_scale_factor",)
 
 
 @dataclass(frozen=True)

@@ -86,7 +86,7 @@ def _common(adapters: Sequence[Adapter]) -> Adapter:
     factors_found = {reference_factors(a.metadata): a for a in adapters if reference_factors(a.metadata)}
     if len(factors_found) > 1:
         raise LTX2Error(f"The adapters take reference videos of different scales ({', '.join(a.name for a in factors_found.values())}); they can't be merged.")
-    metadata = {k: v for a in factors_found.values() for k, v in a.metadata.items() if k.startswith("reference_")}
+    metadata = {k: v for a in factors_found.values() for k, v in a.metadata.items() if k.startswith(("reference_", "ss_reference_"))}
     return Adapter("", {}, next(iter(families), None), metadata)
 
 

@@ -1,7 +1,7 @@
 """Reference videos (IC-LoRA): their tokens stand in front of the clip's, clean, at timestep 0, without loss.
 
 A reference may be smaller or have fewer frames than its clip. Its coordinates are then stretched to the clip's, and the
-factors are written into the adapter's metadata under the names that Lightricks' loader reads.
+factors are written into the adapter's metadata under the names that Lightricks' loader, ComfyUI and Lightricks' trainer know.
 """
 
 from __future__ import annotations
@@ -35,7 +35,8 @@ class ReferenceScale:
 
     @property
     def metadata(self) -> Mapping[str, str]:
-        return {"reference_downscale_factor": str(self.spatial), "reference_temporal_scale_factor": str(self.temporal)}
+        spatial = {name: str(self.spatial) for name in ("reference_downscale_factor", "reference_spatial_scale_factor")}
+        return {**spatial, "reference_temporal_scale_factor": str(self.temporal)}
 
 
 def find_scale(clip: tuple[int, int, int], reference: tuple[int, int, int], settings: ConditioningSettings) -> ReferenceScale:

@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from ltx2core.checkpoint.adapter import Adapter, load_adapter, save_adapter
-from ltx2core.checkpoint.adapter_info import describe_adapter, inspect_adapter
+from ltx2core.checkpoint.adapter_info import describe_adapter, inspect_adapter, reference_factors
 from ltx2core.checkpoint.adapter_layers import DoRALayer, LoHaLayer, LoKrLayer
 from ltx2core.checkpoint.adapter_tools import merge, resize
 from ltx2core.checkpoint.combined import open_checkpoint
@@ -169,6 +169,11 @@ def test_only_plain_loras_go_into_diffusers_naming(tmp_path):
     with pytest.raises(LTX2Error, match="kron is a LoKr"):
         save_adapter(tmp_path / "a.safetensors", other, naming="diffusers")
     assert torch.equal(load_adapter(save_adapter(tmp_path / "k.safetensors", other, torch.float32, "kohya")).layers[Q].delta(), other.layers[Q].delta())
+
+
+@pytest.mark.parametrize("name", ["reference_downscale_factor", "reference_spatial_scale_factor", "ss_reference_downscale_factor"])
+def test_every_spelling_of_a_reference_s_scale(name):
+    assert reference_factors({name: "2"}) == (2, 1) and reference_factors({name: "2", "reference_temporal_scale_factor": "4"}) == (2, 4)
 
 
 def test_inspect_reads_what_the_file_says(tmp_path, capsys):

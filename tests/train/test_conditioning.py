@@ -168,8 +168,8 @@ def test_a_run_with_references_names_their_scale_in_the_file(model, make_cache, 
     result = train(run, model, cache, directory=tmp_path / "run", references=references, **surroundings)
     with safe_open(save_adapter(tmp_path / "a.safetensors", result.adapter), framework="pt") as file:
         metadata = file.metadata()
-    # The names that Lightricks' own loader reads.
-    assert metadata["reference_downscale_factor"] == "2" and metadata["reference_temporal_scale_factor"] == "2"
+    # The names that Lightricks' own loader and ComfyUI read, and the one that Lightricks' trainer writes as well.
+    assert all(metadata[f"reference_{name}_factor"] == "2" for name in ("downscale", "spatial_scale", "temporal_scale"))
     with pytest.raises(LTX2Error, match="references was"):
         train(run, model, cache, directory=tmp_path / "run", **surroundings)
     few = References(make_cache(tmp_path / "few", ({"frames": 2, "height": 1, "width": 1},)))
