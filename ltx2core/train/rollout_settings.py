@@ -13,10 +13,12 @@ ORDERS = {"euler": (1,), "heun": (2,), "dpm": (1, 2), "unipc": (1, 2, 3)}
 STRATEGIES = ("uniform", "biased_early", "biased_late")
 RAMPS = ("linear", "cosine")
 
+
 @dataclass(frozen=True)
 class RolloutSettings:
     """max_step_offset: most solver steps before a sample's sigma, 0 switches rollouts off. probability: of a rollout; with
-    ramp_steps it goes from probability_start to probability_end over that many steps from start_step on. strategy: how
+    ramp_steps it goes from probability_start to probability_end over that many steps from start_step on; before start_step there
+    are none. strategy: how
     the number of steps is drawn from 0..max: uniform, biased_early (small ones), biased_late. steps: solver steps from
     noise to data. sampler and order: euler (1), heun (2), dpm (DPM-Solver++, 1 or 2), unipc (1 to 3);
     0 is the sampler's highest.
@@ -49,8 +51,10 @@ class RolloutSettings:
 
     def probability_at(self, step: int) -> float:
         """Of a rollout in optimizer step ``step`` (from 0)."""
+        if step < self.start_step:
+            return 0.0
         if not self.ramp_steps:
-            return self.probability if step >= self.start_step else 0.0
-        done = min(1.0, max(0.0, (step - self.start_step) / self.ramp_steps))
+            return self.probability
+        done = min(1.0, (step - self.start_step) / self.ramp_steps)
         shape = done if self.ramp_shape == "linear" else 0.5 * (1 - math.cos(math.pi * done))
         return self.probability_start + (self.probability_end - self.probability_start) * shape

@@ -177,7 +177,7 @@ def test_offsets_follow_probability_and_strategy():
 
 def test_probability_ramps():
     linear = RolloutSettings(5, probability_start=0.1, probability_end=0.5, ramp_steps=100, start_step=20)
-    assert [linear.probability_at(s) for s in (0, 20, 70, 120, 999)] == pytest.approx([0.1, 0.1, 0.3, 0.5, 0.5])
+    assert [linear.probability_at(s) for s in (0, 19, 20, 70, 120, 999)] == pytest.approx([0, 0, 0.1, 0.3, 0.5, 0.5])
     cosine = replace(linear, ramp_shape="cosine")
     assert cosine.probability_at(45) == pytest.approx(0.1 + 0.4 * (1 - math.cos(math.pi / 4)) / 2)
     assert RolloutSettings(5, probability=0.3, start_step=7).probability_at(6) == 0 and RolloutSettings(5, probability=0.3).probability_at(6) == 0.3

@@ -12,8 +12,7 @@ from ltx2core.demo_clips import write_demo_clips
 from ltx2core.errors import LTX2Error
 from ltx2core.media.probe import probe
 from ltx2core.media.video import decode_video
-from ltx2core.runfile import Runner
-from ltx2core.runspec import RunFile, read_run
+from ltx2core.run import Runner, RunFile, read_run
 from ltx2core.standalone import ConsoleReporter, PlainResidency, StopFlag
 from ltx2core.tiny import write_tiny_checkpoint
 from ltx2core.tiny_gemma import write_tiny_gemma
