@@ -144,10 +144,11 @@ def draw(sample: Sample, settings: TrainSettings, step: int, slot: int, offset: 
     return Draw(video_sigma, audio_sigma, video_noise, audio_noise, clean if clean.any() and frozen != "video" else None, frozen, reference)
 
 
-def fixed_draw(sample: Sample, sigma: float, seed: int, *purpose: int | str) -> Draw:
-    """The draw of a validation pass: both streams at ``sigma``, noise that is the same in every pass."""
+def fixed_draw(sample: Sample, sigma: float, seed: int, *purpose: int | str, frozen: str | None = None) -> Draw:
+    """The draw of a validation pass: both streams at ``sigma`` but one that is ``frozen``, noise that is the same in every pass."""
     video_noise, audio_noise = _noise(sample, seed, "validation", *purpose)
-    return Draw(torch.tensor([sigma]), torch.tensor([sigma]), video_noise, audio_noise)
+    video_sigma, audio_sigma = (torch.tensor([0.0 if frozen == stream else sigma]) for stream in ("video", "audio"))
+    return Draw(video_sigma, audio_sigma, video_noise, audio_noise, frozen=frozen)
 
 
 def _stream(x0: Tensor, noise: Tensor, sigma: Tensor, trained: Tensor, clean: Tensor | None, coords: Tensor, text: Tensor, dtype: torch.dtype) -> StreamInputs:

@@ -70,6 +70,12 @@ class ConditioningSettings:
                 check_whole(name, getattr(self, name), 1)
 
 
+    @property
+    def always_given(self) -> str | None:
+        """"audio" or "video" when that stream of every sample with sound is given whole."""
+        return "audio" if self.frozen_audio >= 1 else "video" if self.frozen_video >= 1 else None
+
+
 def happens(probability: float, seed: int, *purpose: int | str) -> bool:
     """One draw of a coin that falls true with ``probability``."""
     if probability <= 0:

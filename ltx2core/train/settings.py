@@ -173,8 +173,8 @@ class TrainSettings:
     @property
     def learned(self) -> tuple[str, ...]:
         """The streams that have a loss in this run: neither left out nor always given."""
-        picture = not self.audio_only and self.conditioning.frozen_video < 1
-        sound = self.audio_weight > 0 and self.conditioning.frozen_audio < 1
+        given = self.conditioning.always_given
+        picture, sound = not self.audio_only and given != "video", self.audio_weight > 0 and given != "audio"
         return ("video",) * picture + ("audio",) * sound
 
     def __post_init__(self) -> None:

@@ -22,7 +22,7 @@ SIGMAS = (0.1, 0.3, 0.5, 0.7, 0.9)
 class ValidationLoss:
     """Means over clips and SIGMAS at optimizer step ``step``; ``zero_*``: of a prediction of all zeros.
 
-    None: no clip has sound, or sound is trained alone.
+    None: no clip has sound, sound is trained alone, or the stream is always given.
     """
 
     step: int
@@ -41,16 +41,21 @@ _Row = tuple[float | None, float | None, float | None, float | None]
 
 def _clip_losses(sample: Sample, slot: int, evaluate: Callable, objective: Objective, dtype: torch.dtype, seed: int, references: list | None,
                  conditioning: ConditioningSettings) -> list[_Row]:  # fmt: skip
-    """(video, audio, a zero prediction's video, and its audio loss) at every sigma; None for a stream that is not trained."""
-    rows = []
+    """(video, audio, a zero prediction's video, and its audio loss) at every sigma; None for a stream that is not trained.
+
+    A stream that is always given in training is given here too.
+    """
+    rows, sound = [], sample.audio_latents is not None
+    frozen = conditioning.always_given if sound else None
+    shown = not objective.audio_only and frozen != "video", sound and frozen != "audio"
     for sigma in SIGMAS:
-        inputs = assemble([sample], [fixed_draw(sample, sigma, seed, slot, int(sigma * 1000))], dtype, references, conditioning)
+        inputs = assemble([sample], [fixed_draw(sample, sigma, seed, slot, int(sigma * 1000), frozen=frozen)], dtype, references, conditioning)
         zero = [
             masked_means(pointwise_loss(torch.zeros_like(s.target), s.target, objective.loss, objective.huber_c), s.mask)[1].item()
             for s in (inputs.video, inputs.audio)
         ]
         losses = evaluate(inputs)
-        pairs = [(losses.video.item(), zero[0]) if not objective.audio_only else (None, None), (losses.audio.item(), zero[1]) if sample.audio_latents is not None else (None, None)]
+        pairs = [(loss.item(), plain) if told else (None, None) for loss, plain, told in zip((losses.video, losses.audio), zero, shown, strict=True)]
         rows.append((pairs[0][0], pairs[1][0], pairs[0][1], pairs[1][1]))
     return rows
 
@@ -66,7 +71,7 @@ def validation_loss(
         dtype: of the model's inputs.
         references: reference videos, which all clips are given then.
         world: the processes that share the clips; each gets the same result.
-        conditioning: the run's, for its references' scale.
+        conditioning: the run's, for its references' scale and what is always given.
     """
     count, found = min(clips, len(cache)), {}
     for first in range(0, count, world.size):

@@ -1,5 +1,7 @@
 """The comparable loss and the picture of a run."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -42,6 +44,32 @@ def test_without_sound_there_is_no_sound_loss(model, make_cache, tmp_path):
     engine = EagerEngine(model, Objective(), torch.device("cpu"), False)
     found = validation_loss(engine.evaluate, make_cache(tmp_path, ({"audio": False},)), 4, Objective(), torch.float32, 3, 0)
     assert found.audio is None and found.zero_audio is None and found.video > 0
+
+
+@pytest.mark.parametrize("frozen, given, told", [("frozen_audio", "audio", "video"), ("frozen_video", "video", "audio")])
+def test_what_is_always_given_is_given_here_too(frozen, given, told, model, make_cache, tmp_path):
+    """Sound to video and video to sound are measured as they are trained; a clip without sound as ever."""
+    cache, seen = make_cache(tmp_path, ({}, {"audio": False})), []
+    engine = EagerEngine(model, Objective(), torch.device("cpu"), False)
+
+    def evaluate(inputs):
+        seen.append(inputs)
+        return engine.evaluate(inputs)
+
+    found = validation_loss(evaluate, cache, 1, Objective(), torch.float32, 3, 0, conditioning=ConditioningSettings(**{frozen: 1.0}))
+    assert getattr(found, given) is None and getattr(found, told) > 0
+    expected = []
+    for inputs in seen:
+        held, made = getattr(inputs, given), getattr(inputs, told)
+        assert held.sigma.item() == 0 and not held.mask.any()
+        with torch.no_grad():
+            both = denoise(model, inputs.video.modality(), inputs.audio.modality())
+        expected.append((both[told == "audio"] - made.target).pow(2).mean().item())
+    assert getattr(found, told) == pytest.approx(sum(expected) / 5, rel=1e-5) and [getattr(i, told).sigma.item() for i in seen] == pytest.approx(list(SIGMAS))
+    silent = validation_loss(engine.evaluate, replace(cache, clips=cache.clips[1:]), 1, Objective(), torch.float32, 3, 0, conditioning=ConditioningSettings(**{frozen: 1.0}))
+    assert silent.video > 0 and silent.audio is None
+    half = validation_loss(engine.evaluate, cache, 1, Objective(), torch.float32, 3, 0, conditioning=ConditioningSettings(**{frozen: 0.5}))
+    assert half.video > 0 and half.audio > 0
 
 
 def test_references_are_placed_as_in_training(model, make_cache, tmp_path):
