@@ -31,7 +31,7 @@ FILM = "SaveVideo"
 SEEN = {
     "first_lora": ["LTX2TrainLoRA"], "continue_run": ["LTX2TrainSegment"], "subject_24gb": ["LTX2VideoDataset"], "lowest_vram": ["LTX2MemorySettings"],
     "style_with_sound": ["LTX2TrainLoRA", "LTX2ApplyAdapters"], "voice": ["LTX2SampleSound", "SaveAudio"], "image_to_video_lora": ["LTX2TrainLoRA"],
-    "ic_lora": ["LTX2VideoDataset"], "simpletuner_import": ["LTX2ImportSimpleTuner", "PreviewAny"], "text_to_video": ["LTX2Decode", FILM], "image_to_video": ["LoadImage"],
+    "ic_lora": ["LTX2TrainLoRA"], "simpletuner_import": ["LTX2ImportSimpleTuner", "PreviewAny"], "text_to_video": ["LTX2Decode", FILM], "image_to_video": ["LoadImage"],
     "sound_to_video": ["LoadAudio"], "validation": ["LTX2Validate"], "two_stages": ["LTX2UpscaleLatents", "LTX2RefineLatents"],
     "reference_video": ["Canny", "LTX2SampleReference"], "native_sampling": ["SamplerCustomAdvanced", "LTX2FromNativeLatent"],
 }  # fmt: skip
