@@ -83,12 +83,15 @@ class BaseSize:
 
 @dataclass(frozen=True)
 class Load:
-    """The largest bucket of a run: tokens of video and sound in a batch, samples in it, trained values."""
+    """The largest bucket of a run: tokens of video and sound in a batch, samples in it, trained values. saved: of those, what a
+    checkpoint has, where the plan counts more (see ``load_of``); 0 for all.
+    """
 
     tokens: int
     samples: int
     trained: int
     optimizer: str = "adamw"
+    saved: int = 0
 
 
 @dataclass(frozen=True)

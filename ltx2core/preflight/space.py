@@ -19,7 +19,8 @@ from ..memory.load import load_of
 from ..models.audio_branch import of_sound
 from ..models.vae_bytes import encode_working_bytes
 from ..models.vae_memory import ROLLED, VaeMemory
-from ..train.settings import RunConfig
+from ..train.retention import Retention
+from ..train.settings import RunConfig, TrainSettings
 from .finding import ERROR, INFO, WARNING, Finding
 
 # Stages before training, and how they are said.
@@ -55,10 +56,18 @@ def _existing(path: Path) -> Path:
     return next(p for p in (path, *path.absolute().parents) if p.exists())
 
 
+def _most_states(train: TrainSettings) -> int:
+    """That lie on the disk at once: one is written before another is let go."""
+    saved = range(train.checkpoint_every, train.steps + 1, train.checkpoint_every) if train.checkpoint_every else ()
+    kept = len(saved) - len(Retention(train.keep_checkpoints, train.keep_every).dropped(saved))
+    return max(train.keep_checkpoints, kept) + 1
+
+
 def disk(clips: Sequence[Clip], checkpoint: Checkpoint, run: RunConfig, load: Load, output: Path) -> Iterable[Finding]:
     """The cache, the kept states and the adapter, against what is free where they will lie."""
     captions, latents = cache_bytes(clips, checkpoint.config.get("transformer", {}).get("caption_channels", 3840))
-    states = (run.train.keep_checkpoints + 1) * load.trained * OPTIMIZER_BYTES[load.optimizer] + 2 * load.trained
+    values = load.saved or load.trained
+    states = _most_states(run.train) * values * OPTIMIZER_BYTES[load.optimizer] + 2 * values
     needed, free = captions + latents + states, shutil.disk_usage(_existing(output)).free
     text = (
         f"The run needs up to {needed / GIB:.2f} GiB of disk in {output}: captions {captions / GIB:.2f}, latents {latents / GIB:.2f}, "

@@ -122,6 +122,20 @@ def test_memory_and_disk(tiny_run, monkeypatch):
     assert [f.topic for f in tiny_run.check().errors] == ["disk"]
 
 
+def test_the_disk_is_asked_for_the_states_that_stay(tiny_run):
+    """Those at multiples of keep_every too; a LoKr's are as small as it is, though the card is planned for a LoRA."""
+
+    def states(**values):
+        (text,) = [f.text for f in tiny_run.check(**values).findings if f.topic == "disk"]
+        return float(text.split("states ")[1].split(";")[0])
+
+    train = {"steps": 1000, "checkpoint_every": 10, "keep_checkpoints": 2}
+    large = {"rank": 500}
+    few = states(train=train, lora=large)
+    assert few > 0.05 and abs(states(train={**train, "keep_every": 100}, lora=large) / few - (2 + 9 + 1) / (2 + 1)) < 0.2
+    assert states(train=train, lora={**large, "kind": "lokr"}) < 0.1 * few
+
+
 def test_the_predicted_disk_is_what_the_cache_takes(tiny_run):
     run = read_run(tiny_run.write())
     runner = Runner(run, PlainResidency(torch.device("cpu")), ConsoleReporter(quiet=True), StopFlag())
