@@ -41,7 +41,7 @@ class MemorySettings:
 
     precision: of the blocks' frozen weights; with a library's name behind it, quantised by that. streamed: how many blocks lie in pinned host memory (0: none). slots: device
     buffers for streamed blocks. kept: blocks whose activations are kept instead of recomputed. compiled: blocks through
-    torch.compile. captured: the step as a CUDA graph (resident weights only).
+    torch.compile. captured: the step as a CUDA graph; of streamed blocks, the written-out ones alone.
     """
 
     precision: str = "bf16"

@@ -111,8 +111,6 @@ def run_on(folder, write_run, start_all):
     return run
 
 
-
-
 @pytest.fixture(scope="session")
 def single(run_on):
     """What one process makes of the usual run."""
