@@ -119,6 +119,8 @@ def main() -> int:
     arguments.add_argument("--memory", default="auto", help='of the run file, e.g. {"precision": "int8"}')
     arguments.add_argument("--rehearse", action="store_true")
     a = arguments.parse_args()
+    if (a.checkpoint is None) != (a.text_encoder is None):
+        arguments.error("--checkpoint and --text-encoder belong together; give both, or none.")
     if not torch.cuda.is_available() and not a.rehearse:
         print("This benchmark needs an NVIDIA card; none is here.")
         return 2
@@ -128,7 +130,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory(dir=a.folder) as folder:
         log = PhaseLog(a.log or Path(folder) / "events.jsonl")
         with taken() as written:
-            run_file = make_run(Path(folder), a.rehearse, a.gemma == "fp8", a.memory, (a.checkpoint, a.text_encoder) if a.checkpoint else None)
+            run_file = make_run(Path(folder), a.rehearse, a.gemma == "fp8", a.memory, (a.checkpoint.resolve(), a.text_encoder.resolve()) if a.checkpoint else None)
         rows = [{"phase": "write", **written.record()}, *phases(run_file, device, log)]
         log.close()
     allocated = {stage: [round(min(v) / GIB, 2), round(max(v) / GIB, 2)] for stage, v in log.allocated.items()}
