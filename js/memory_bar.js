@@ -1,6 +1,6 @@
 // The memory of a run as a bar: weights, adapter, optimizer, activations, free.
 import { addPanel, make } from "./dom.js";
-import { gib, t } from "./strings.js";
+import { gib, said, t } from "./strings.js";
 
 const PARTS = ["weights", "adapter", "optimizer", "activations"];
 const HEIGHT = 130;
@@ -22,17 +22,17 @@ export class MemoryBar {
 
   show(plan) {
     const parts = shares(plan);
-    const said = parts.map(([name, bytes]) => `${t(name)} ${gib(bytes)} GiB`);
+    const readings = parts.map(([name, bytes]) => `${t(name)} ${gib(bytes)} GiB`);
     const used = PARTS.reduce((sum, name) => sum + plan[name], 0);
-    if (used > plan.device) said.push(`${t("over")} ${gib(used - plan.device)} GiB`);
-    const bar = make("div", { class: "ltx2-bar", role: "img", "aria-label": `${t("plan_of")}: ${said.join(", ")}` });
+    if (used > plan.device) readings.push(`${t("over")} ${gib(used - plan.device)} GiB`);
+    const bar = make("div", { class: "ltx2-bar", role: "img", "aria-label": `${t("plan_of")}: ${readings.join(", ")}` });
     for (const [name, , share] of parts) {
       const piece = make("span", { class: `ltx2-part ltx2-part-${name}` });
       piece.style.flexGrow = share;
       bar.append(piece);
     }
     const legend = make("p", { class: "ltx2-reading" });
-    said.forEach((text, i) => legend.append(make("span", {}, make("span", { class: `ltx2-swatch ltx2-part-${parts[i]?.[0] ?? "over"}` }), text)));
-    this.element.replaceChildren(make("p", { class: "ltx2-status" }, plan.text), bar, legend);
+    readings.forEach((text, i) => legend.append(make("span", {}, make("span", { class: `ltx2-swatch ltx2-part-${parts[i]?.[0] ?? "over"}` }), text)));
+    this.element.replaceChildren(make("p", { class: "ltx2-status" }, said(plan)), bar, legend);
   }
 }

@@ -51,7 +51,8 @@ await browse(async (browser) => {
   await page.evaluate(async ([plan, findings]) => {
     const { api } = await import("/scripts/api.js");
     const send = (name, detail) => api.dispatchEvent(new CustomEvent(name, { detail }));
-    send("ltx2.plan", { run: "planned", node: "2", ...plan });
+    // As one that has its sentence in the page's language.
+    send("ltx2.plan", { run: "planned", node: "2", ...plan, said: { en: { text: "The plan as it is said." } } });
     send("ltx2.run", { run: "planned", state: "paused" });
     send("ltx2.message", { run: "planned", node: "2", text: "A warning.", level: "warning" });
     const of = (type) => window.app.graph.nodes.find((n) => n.type === type);
@@ -64,6 +65,7 @@ await browse(async (browser) => {
   await page.waitForTimeout(600);
   const found = await page.evaluate(() => ({
     bar: document.querySelector(".ltx2-bar")?.getAttribute("aria-label"),
+    plan: document.querySelector(".ltx2-memory .ltx2-status")?.textContent,
     widths: Object.fromEntries([...document.querySelectorAll(".ltx2-bar .ltx2-part")].map((e) => [e.className.split("ltx2-part-")[1], e.getBoundingClientRect().width])),
     findings: [...document.querySelectorAll(".ltx2-findings li")].map((e) => [e.className, e.textContent]),
   }));
