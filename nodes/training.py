@@ -51,10 +51,12 @@ def train_run(checkpoint, cache, lora, settings, name: str, *, adapter=None, mem
         clips: caches of validation, references and regularisation, None for none.
 
     Raises:
-        LTX2Error: a name that no file can have, and all that the core raises.
+        LTX2Error: a name that no file can have, an adapter at another strength than 1, and all that the core raises.
     """
     if not is_name(name):
         raise LTX2Error(f"The name {name!r} cannot be a file name; use letters, digits, spaces, dots, - and _, with / for a folder.")
+    if adapter is not None and adapter.strength != 1:
+        raise LTX2Error(f"Training goes on from {adapter.adapter.name} as it is in its file, and its strength is {adapter.strength:g}; set that strength to 1.")
     jobs = () if previews is None else previews.jobs
     settings = settings if previews is None else replace(settings, preview_every=previews.every)
     run, start = RunConfig(lora, settings), adapter.adapter if adapter is not None else None

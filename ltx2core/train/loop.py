@@ -141,7 +141,7 @@ def _go(work: _Work, last: int) -> TrainResult:
     state = shared_start(work.checkpoints, work.world, lambda: starting_state(work.checkpoints, work.run.train.resume, work.facts, work.reporter))
     if state is None or (state.step < last and not _ended(work.outside)):
         targets, steps = work.targets, work.run.train.steps
-        check_methods(work.run, work.model, work.data.training, targets)
+        check_methods(work.run, work.model, work.data, targets)
         work.reporter.message(targets.message if state is None else f"The run goes on at step {state.step} of {steps}.")
         if state is not None and work.precision and state.precision not in ("", work.precision):
             work.reporter.message(_changed(state.precision, work.precision, state.step), "warning")

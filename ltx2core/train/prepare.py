@@ -6,10 +6,11 @@ from dataclasses import replace
 
 from torch import nn
 
-from ..cache.dataset import DatasetCache
+from ..errors import LTX2Error
 from ..protocols import Reporter
 from .audio_only import check_audio_only, check_pictures
 from .crepa import check_crepa
+from .data import RunData
 from .settings import RunConfig
 from .targets import Targets
 from .trackers import check_trackers
@@ -36,7 +37,7 @@ def without_picture_methods(run: RunConfig, reporter: Reporter) -> RunConfig:
     return replace(run, train=replace(run.train, tread=(), crepa=None))
 
 
-def check_methods(run: RunConfig, model: nn.Module, cache: DatasetCache, targets: Targets) -> None:
+def check_methods(run: RunConfig, model: nn.Module, data: RunData, targets: Targets) -> None:
     """Raises LTX2Error when a method does not fit the model, the clips or the layers, or a tracker is missing."""
     check_trackers(run.train.tracking.trackers)
     layers = len(model.transformer_blocks)
@@ -44,6 +45,8 @@ def check_methods(run: RunConfig, model: nn.Module, cache: DatasetCache, targets
     if run.train.crepa is not None:
         check_crepa(run.train.crepa, layers, spans)
     if run.train.audio_only:
-        check_audio_only(cache, targets.modules)
+        if data.references is not None:
+            raise LTX2Error("Sound is trained alone, and reference videos belong to the picture; switch audio_only off, or leave the references out.")
+        check_audio_only(data.training, targets.modules)
     else:
-        check_pictures(cache)
+        check_pictures(data.training)

@@ -4,7 +4,7 @@ import json
 
 import pytest
 import torch
-from comfy_host import PACK, training, with_preview
+from comfy_host import PACK, error_of, training, with_preview
 from safetensors.torch import load_file
 
 from ltx2core.cli import main
@@ -121,3 +121,18 @@ def test_previews_are_made_and_told_and_the_run_file_repeats_the_run(comfy):
     assert ours.keys() == again.keys()
     # Another process with other threads: equal up to rounding.
     assert all(torch.allclose(ours[k].float(), again[k].float(), atol=1e-3, rtol=1e-2) for k in ours)
+
+
+def test_an_adapter_to_begin_with_is_taken_as_it_is_in_its_file(comfy):
+    """At a strength of 1, continued from where it was; at another one it is refused before anything is loaded."""
+    prompt, last = training("begun", steps=2)
+    comfy.run(prompt)
+    begun = load_file(comfy.base / "models" / "loras" / "begun.safetensors")
+    for strength in (0.5, 1.0):
+        again, key = training("continued", steps=1, learning_rate=0.0)
+        again["load"] = {"class_type": "LTX2LoadAdapter", "inputs": {"adapter": "begun.safetensors", "strength": strength, "hub_file": "", "allow_download": False, "published": "(none)"}}
+        again[key]["inputs"]["adapter"] = ["load", 0]
+        said = error_of(comfy.wait(comfy.submit(again)))
+        assert said == "success" if strength == 1 else "begun as it is in its file, and its strength is 0.5; set that strength to 1." in said
+    ours = load_file(comfy.base / "models" / "loras" / "continued.safetensors")
+    assert ours.keys() == begun.keys() and all(torch.allclose(ours[k].float(), begun[k].float(), atol=1e-5, rtol=1e-2) for k in ours)

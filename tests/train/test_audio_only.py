@@ -21,6 +21,7 @@ from ltx2core.train.loop import train
 from ltx2core.train.crepa import CrepaSettings
 from ltx2core.train.lora import injected
 from ltx2core.train.objective import Objective
+from ltx2core.train.reference import References
 from ltx2core.train.rollout_settings import RolloutSettings
 from ltx2core.train.settings import LoRASettings, RunConfig, TrainSettings
 from ltx2core.train.step import EagerEngine, training_step
@@ -91,6 +92,8 @@ def test_what_does_not_fit_is_named(model, make_cache, tmp_path, surroundings):
     whole = make_cache(tmp_path / "whole", ({},))
     with pytest.raises(LTX2Error, match="never reaches transformer_blocks.0.attn1.to_q"):
         train(RunConfig(LoRASettings(rank=2, targets="video"), SETTINGS), model, whole, directory=tmp_path / "b", **surroundings)
+    with pytest.raises(LTX2Error, match="reference videos belong to the picture"):
+        train(RunConfig(LoRASettings(rank=2), SETTINGS), model, whole, directory=tmp_path / "c", references=References(whole), **surroundings)
     for options, name in (({"rollout": RolloutSettings(2)}, "rollout"), ({"first_frame_probability": 0.5}, "conditions"), ({"audio_weight": 0}, "audio_weight"),
                           ({"conditioning": ConditioningSettings(frozen_audio=1.0)}, "frozen_audio")):  # fmt: skip
         with pytest.raises(LTX2Error, match=name):
