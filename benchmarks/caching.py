@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
 import shutil
 import sys
 import tempfile
@@ -24,7 +23,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import torch  # noqa: E402
 
 from benchmarks.films import write_films  # noqa: E402
-from benchmarks.measured import taken  # noqa: E402
+from benchmarks.measured import beside, taken, write_record  # noqa: E402
 from ltx2core.cache.build import build_cache  # noqa: E402
 from ltx2core.checkpoint.combined import open_checkpoint  # noqa: E402
 from ltx2core.data.scan import scan  # noqa: E402
@@ -96,10 +95,7 @@ def main() -> int:
             for together in (True, False):
                 rows.append(measure(name, sizes, parts, a.clips, folder, device, together))
                 print(json.dumps(rows[-1]), flush=True)
-    if a.json:
-        machine = torch.cuda.get_device_name() if device.type == "cuda" else platform.machine()
-        record = {"machine": machine, "torch": torch.__version__, "python": platform.python_version(), "command": " ".join(sys.argv), "rows": rows}
-        a.json.write_text(json.dumps(record, indent=1), encoding="utf-8")
+    write_record(a.json, {**beside(), "rows": rows})
     return 0
 
 

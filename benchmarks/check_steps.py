@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import torch  # noqa: E402
 
+from benchmarks.measured import beside, write_record  # noqa: E402
 from benchmarks.model_19b import SHAPES, SMALL, TRANSFORMER_19B, adapter, build, inputs  # noqa: E402
 from ltx2core.memory.engine import FastEngine, MemorySettings  # noqa: E402
 from ltx2core.memory.quantize import dequantised, quantise_block  # noqa: E402
@@ -136,9 +136,7 @@ def main() -> int:
                 print(json.dumps(rows[-1]), flush=True)
     worst = max(rows, key=lambda r: r["gradient_error_to_float32"])
     print(f"Furthest from float32: {worst['path']}, {worst['case']}: loss {worst['loss_error_to_float32']:.1e}, gradients {worst['gradient_error_to_float32']:.1e}; the aim is 1e-2.")
-    if a.json:
-        machine = torch.cuda.get_device_name() if device.type == "cuda" else platform.machine()
-        a.json.write_text(json.dumps({"machine": machine, "python": platform.python_version(), "command": " ".join(sys.argv), "torch": torch.__version__, "layers": LAYERS, "rows": rows}, indent=1), encoding="utf-8")
+    write_record(a.json, {**beside(), "layers": LAYERS, "rows": rows})
     return 0
 
 

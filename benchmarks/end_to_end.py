@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import gc
 import json
-import platform
 import sys
 import tempfile
 import time
@@ -25,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import torch  # noqa: E402
 
 from benchmarks.films import write_films  # noqa: E402
-from benchmarks.measured import GIB, taken  # noqa: E402
+from benchmarks.measured import GIB, beside, taken, write_record  # noqa: E402
 from ltx2core.full_size import write_full  # noqa: E402
 from ltx2core.protocols import Progress  # noqa: E402
 from ltx2core.runfile import Runner, read_run  # noqa: E402
@@ -134,12 +133,7 @@ def main() -> int:
         rows = [{"phase": "write", **written.record()}, *phases(run_file, device, log)]
         log.close()
     allocated = {stage: [round(min(v) / GIB, 2), round(max(v) / GIB, 2)] for stage, v in log.allocated.items()}
-    record = {
-        "machine": torch.cuda.get_device_name() if device.type == "cuda" else platform.machine(), "torch": torch.__version__, "python": platform.python_version(),
-        "command": " ".join(sys.argv), "rows": rows, "allocated_gib_by_stage": allocated,
-    }  # fmt: skip
-    if a.json:
-        a.json.write_text(json.dumps(record, indent=1), encoding="utf-8")
+    write_record(a.json, {**beside(), "rows": rows, "allocated_gib_by_stage": allocated})
     return 0 if all(r.get("left_nothing", True) for r in rows) else 1
 
 

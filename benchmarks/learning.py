@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import platform
 import sys
 import tempfile
 import time
@@ -22,6 +21,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import torch  # noqa: E402
 
+from benchmarks.measured import beside, write_record  # noqa: E402
 from ltx2core.cache.dataset import Sample  # noqa: E402
 from ltx2core.checkpoint.combined import open_checkpoint  # noqa: E402
 from ltx2core.memory.engine import FastEngine, MemorySettings  # noqa: E402
@@ -95,9 +95,7 @@ def main() -> int:
                     "means": [round(m, 5) for m in means.tolist()], "seconds": round(seconds, 1),
                 })  # fmt: skip
                 print(json.dumps(rows[-1]), flush=True)
-    if a.json:
-        record = {"machine": platform.machine(), "torch": torch.__version__, "command": " ".join(sys.argv), "steps": STEPS, "window": WINDOW, "rows": rows}
-        a.json.write_text(json.dumps(record, indent=1), encoding="utf-8")
+    write_record(a.json, {**beside(), "steps": STEPS, "window": WINDOW, "rows": rows})
     return 0
 
 

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
 import subprocess
 import sys
 import tempfile
@@ -27,7 +26,7 @@ import torch  # noqa: E402
 import torchao.quantization  # noqa: E402, F401 (both before anything is measured: 0.15 GiB of libraries are not the model's)
 from diffusers import LTX2VideoTransformer3DModel  # noqa: E402, F401
 
-from benchmarks.measured import GIB, taken  # noqa: E402
+from benchmarks.measured import GIB, beside, taken, write_record  # noqa: E402
 from ltx2core.checkpoint.combined import Checkpoint, open_checkpoint  # noqa: E402
 from ltx2core.checkpoint.shapes import transformer_shapes  # noqa: E402
 from ltx2core.full_size import LTX2_19B, full_config, plan_checkpoint, write_random  # noqa: E402
@@ -100,10 +99,7 @@ def main() -> int:
         for form in a.forms:
             rows.append(load(checkpoint, form, device) if len(a.forms) == 1 else in_a_process(checkpoint.path, form, a.rehearse))
             print(json.dumps(rows[-1]), flush=True)
-    if a.json:
-        machine = torch.cuda.get_device_name() if device.type == "cuda" else platform.machine()
-        record = {"machine": machine, "torch": torch.__version__, "python": platform.python_version(), "command": " ".join(sys.argv), "rows": rows}
-        a.json.write_text(json.dumps(record, indent=1), encoding="utf-8")
+    write_record(a.json, {**beside(), "rows": rows})
     return 0
 
 

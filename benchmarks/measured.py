@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import platform
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -66,3 +69,16 @@ def taken(interval: float = 0.005) -> Iterator[Taken]:
         if card:
             found.device_allocated_peak, found.device_reserved_peak = torch.cuda.max_memory_allocated(), torch.cuda.max_memory_reserved()
             found.device_left = torch.cuda.memory_allocated()
+
+
+def beside() -> dict[str, str]:
+    """What belongs to every record: the machine, the versions and the command."""
+    machine = torch.cuda.get_device_name() if torch.cuda.is_available() else platform.machine()
+    return {"machine": machine, "torch": torch.__version__, "python": platform.python_version(), "command": " ".join(sys.argv)}
+
+
+def write_record(path: Path | None, record: dict[str, object]) -> None:
+    """As JSON; nothing without ``path``."""
+    if path:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(record, indent=1), encoding="utf-8")

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
 import sys
 import time
 from pathlib import Path
@@ -18,6 +17,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import torch  # noqa: E402
 
+from benchmarks.measured import beside, write_record  # noqa: E402
 from benchmarks.model_19b import build  # noqa: E402
 from ltx2core.checkpoint.adapter import Adapter  # noqa: E402
 from ltx2core.checkpoint.adapter_layers import LoRALayer  # noqa: E402
@@ -86,9 +86,7 @@ def main() -> int:
         for fast, adapters in ((False, []), (True, []), (True, [(adapter, 1.0)])):
             rows.append(measure(model, frames, fast, adapters, a.steps))
             print(json.dumps(rows[-1]), flush=True)
-    record = {"machine": torch.cuda.get_device_name(), "torch": torch.__version__, "python": platform.python_version(), "command": " ".join(sys.argv), "layers": a.layers, "rows": rows}
-    if a.json:
-        a.json.write_text(json.dumps(record, indent=1), encoding="utf-8")
+    write_record(a.json, {**beside(), "layers": a.layers, "rows": rows})
     return 0
 
 

@@ -16,7 +16,6 @@ import argparse
 import gc
 import json
 import os
-import platform
 import statistics
 import subprocess
 import sys
@@ -31,6 +30,7 @@ sys.path.insert(0, str(ROOT))
 import torch  # noqa: E402
 import torch.distributed as dist  # noqa: E402
 
+from benchmarks.measured import beside, write_record  # noqa: E402
 from benchmarks.model_19b import SHAPES, SMALL, TRANSFORMER_19B, adapter, build, inputs  # noqa: E402
 from ltx2core.distributed import cost  # noqa: E402
 from ltx2core.distributed.fsdp import sharded_engine  # noqa: E402
@@ -174,18 +174,13 @@ def measure(a: argparse.Namespace, mode: str, precision: str, gpus: int) -> dict
 def run(a: argparse.Namespace, counts: list[int]) -> int:
     """All rows; what is there so far is written after each. Returns 1 when one failed."""
     rows: list[dict] = []
-    machine = torch.cuda.get_device_name() if a.cuda else platform.machine()
-    record = {
-        "machine": machine, "cards": torch.cuda.device_count(), "nccl": ".".join(map(str, torch.cuda.nccl.version())) if a.cuda else "", "torch": torch.__version__,
-        "python": platform.python_version(), "rehearsal": a.rehearse, "command": " ".join(sys.argv), "rows": rows,
-    }  # fmt: skip
+    nccl = ".".join(map(str, torch.cuda.nccl.version())) if a.cuda else ""
+    record = {**beside(), "cards": torch.cuda.device_count(), "nccl": nccl, "rehearsal": a.rehearse, "rows": rows}
 
     def add(row: dict) -> None:
         rows.append(row)
         print(json.dumps(row), flush=True)
-        if a.json:
-            a.json.parent.mkdir(parents=True, exist_ok=True)
-            a.json.write_text(json.dumps(record, indent=1), encoding="utf-8")
+        write_record(a.json, record)
 
     failed = 0
     for precision in a.precisions:

@@ -16,7 +16,6 @@ from __future__ import annotations
 import argparse
 import gc
 import json
-import platform
 import sys
 import time
 from dataclasses import dataclass, replace
@@ -26,6 +25,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import torch  # noqa: E402
 
+from benchmarks.measured import beside, write_record  # noqa: E402
 from benchmarks.model_19b import FORWARD_TFLOP, SHAPES, SMALL, TRANSFORMER_19B, adapter, build, inputs  # noqa: E402
 from ltx2core.geometry import audio_latent_length, video_tokens  # noqa: E402
 from ltx2core.memory.engine import FastEngine, MemorySettings  # noqa: E402
@@ -201,10 +201,7 @@ def main() -> int:
     began, rows, device = time.monotonic(), [], torch.device("cuda" if torch.cuda.is_available() else "cpu")
     shapes = {"rehearsed": REHEARSED_SHAPE} if a.rehearse else {name: SHAPES[name] for name in a.shapes}
     bench = Bench(Clock(device), SMALL if a.rehearse else TRANSFORMER_19B, 4 if a.rehearse else a.layers, a.steps, a.optimizer, shapes, a.cases)
-    record = {
-        "machine": torch.cuda.get_device_name() if device.type == "cuda" else platform.machine(), "torch": torch.__version__, "python": platform.python_version(), "command": " ".join(sys.argv),
-        "rows": rows,
-    }  # fmt: skip
+    record = {**beside(), "rows": rows}
     for profile in a.profiles:
         if time.monotonic() - began > a.until:
             print(f"{profile} is left out: the time is over", flush=True)
@@ -219,8 +216,7 @@ def main() -> int:
         for row in rows:
             if row["shape"] in plain:
                 row["ratio_to_plain"] = round(plain[row["shape"]] / row["seconds"], 2)
-        if a.json:
-            a.json.write_text(json.dumps(record, indent=1), encoding="utf-8")
+        write_record(a.json, record)
     print(predictions(rows), flush=True)
     return 0
 

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ..errors import LTX2Error
 from .probe import opened, origin, sound_stream
+from .seek import frames_from
 
 _SEEK_FROM = 5.0  # seconds; below this, decoding from the beginning is as fast as a seek
 _RUN_UP = 0.25  # seconds decoded around what is wanted: codecs need some frames to settle
@@ -56,16 +57,7 @@ def _timed_sound(container: av.container.InputContainer, stream: av.AudioStream,
             yield time, frame
             time += frame.samples / frame.sample_rate
 
-    if start > _SEEK_FROM and stream.start_time is not None:
-        container.seek(int((start + zero - _RUN_UP) / stream.time_base), stream=stream)
-        frames = decoded()
-        first = next(frames, None)
-        if first is not None and first[1].pts is not None and first[0] <= start:
-            yield first
-            yield from frames
-            return
-        container.seek(int(zero / stream.time_base), stream=stream)
-    yield from decoded()
+    return frames_from(container, stream, decoded, start, _RUN_UP) if start > _SEEK_FROM else decoded()
 
 
 def decode_audio(

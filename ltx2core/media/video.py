@@ -17,6 +17,7 @@ from ..errors import LTX2Error
 from .hdr import CURVES, tone_mapped
 from .image import cover, load_image
 from .probe import IMAGE_SUFFIXES, opened, origin, picture_stream, rotation
+from .seek import frames_from
 
 __all__ = ["cover", "decode_video", "load_image", "timed_frames"]
 
@@ -42,17 +43,7 @@ def timed_frames(container: av.container.InputContainer, stream: av.VideoStream,
             time = float(frame.pts * stream.time_base) - zero if frame.pts is not None else time + step
             yield time, frame
 
-    if start > _SEEK_FROM and stream.start_time is not None:
-        container.seek(int((start + zero) / stream.time_base), stream=stream)
-        frames = decoded()
-        first = next(frames, None)
-        if first is not None and first[1].pts is not None and first[0] <= start:
-            yield first
-            yield from frames
-            return
-        # Some containers have no index to seek by, and land behind the place or know no time there.
-        container.seek(int(zero / stream.time_base), stream=stream)
-    yield from decoded()
+    return frames_from(container, stream, decoded, start) if start > _SEEK_FROM else decoded()
 
 
 def rgb(frame: av.VideoFrame) -> np.ndarray:
