@@ -1,4 +1,4 @@
-"""One function for all blocks of the transformer, so that it is compiled once; and its recomputed form for training."""
+"""One function for all blocks of the transformer that are alike, so that it is compiled once; and its recomputed form for training."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch.func import functional_call
 
 from ..models.forward import BlockInputs
 from .linears import for_gradients
-from .quantize import dequantised, is_quantised
+from .quantize import dequantised, is_quantised, own_names
 from .stores import Tensors, WeightStore
 
 _MOST_FORMS = 256
@@ -22,18 +22,18 @@ BlockCall = Callable[..., tuple[Tensor, Tensor]]
 
 
 class BlockProgram:
-    """Runs any block on given weights. All blocks have the same structure, so one block's code serves for all."""
+    """Runs any block of the structure of ``block`` on given weights: one block's code serves for all of them."""
 
     def __init__(self, block: nn.Module, compiled: bool):
         # Not a submodule of anything: only its code is used, its parameters are replaced at every call.
-        self._block = block
+        self._block, self._names = block, own_names(block)
         if compiled:
             # One code object serves every bucket, precision and gradient mode; the default limit of 8 forms ends in eager.
             torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, _MOST_FORMS)
         self._call: BlockCall = torch.compile(self._run, dynamic=False) if compiled else self._run
 
     def _run(self, frozen: Tensors, adapter: Tensors, hidden: Tensor, audio_hidden: Tensor, fields: dict) -> tuple[Tensor, Tensor]:
-        weights = {**dequantised(frozen, hidden.dtype), **adapter}
+        weights = {**{self._names[n]: t for n, t in dequantised(frozen, hidden.dtype).items()}, **adapter}
         return functional_call(self._block, weights, (), {"hidden_states": hidden, "audio_hidden_states": audio_hidden, **BlockInputs(**fields).arguments()})
 
     def __call__(self, frozen: Tensors, adapter: Tensors, hidden: Tensor, audio_hidden: Tensor, inputs: BlockInputs) -> tuple[Tensor, Tensor]:
@@ -53,6 +53,13 @@ class Programs:
     @classmethod
     def of(cls, block: nn.Module, compiled: bool) -> Programs:
         return cls(BlockProgram(block, compiled), BlockProgram(for_gradients(block), compiled))
+
+    @classmethod
+    def of_all(cls, blocks: Sequence[nn.Module], compiled: bool) -> list[Programs]:
+        """For each block; blocks whose adapters are on the same layers share theirs."""
+        structures = [tuple(name for name, _ in block.named_parameters()) for block in blocks]
+        made = {names: cls.of(block, compiled) for names, block in dict(zip(structures, blocks, strict=True)).items()}
+        return [made[names] for names in structures]
 
 
 def _learned(inputs: BlockInputs) -> dict[str, Tensor]:
@@ -116,10 +123,10 @@ class _Recomputed(torch.autograd.Function):
 class BlockRunnerFor:
     """A ``runner`` for ``models.forward.denoise``: blocks from a store, ``kept`` of them without recompute.
 
-    The last blocks are the kept ones: their activations live shortest.
+    ``programs`` and ``adapters`` are by block. The last blocks are the kept ones: their activations live shortest.
     """
 
-    def __init__(self, programs: Programs, store: WeightStore, adapters: Sequence[dict[str, nn.Parameter]], kept: int = 0):
+    def __init__(self, programs: Sequence[Programs], store: WeightStore, adapters: Sequence[dict[str, nn.Parameter]], kept: int = 0):
         self._programs, self._store, self._adapters, self._kept = programs, store, adapters, kept
         self._count = len(adapters)
 
@@ -130,7 +137,7 @@ class BlockRunnerFor:
             behind, learned = range(index - 1, -1, -1), _learned(inputs)
             # After the last block backward begins with it again, and after the first the next step's forward.
             place = _Place(
-                self._programs, self._store, index, tuple(adapter), tuple(learned), inputs,
+                self._programs[index], self._store, index, tuple(adapter), tuple(learned), inputs,
                 ahead or range(index - 1, -1, -1), behind or range(1, self._count),
             )  # fmt: skip
             # The first block's inputs may need no gradient; autograd must still see that the adapter does.
@@ -139,6 +146,6 @@ class BlockRunnerFor:
             # As in every later block, so that one compiled form serves all.
             hidden, audio_hidden = (t if t.requires_grad else t.detach().requires_grad_() for t in (hidden, audio_hidden))
         frozen = self._store.acquire(index, ahead)
-        out = self._programs.run(frozen, adapter, hidden, audio_hidden, inputs)
+        out = self._programs[index].run(frozen, adapter, hidden, audio_hidden, inputs)
         self._store.release(index)
         return out

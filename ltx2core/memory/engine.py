@@ -22,7 +22,7 @@ from ..train.live_blocks import live_blocks
 from ..train.objective import Objective
 from ..train.step import StepLosses, training_step, velocities
 from .blocks import BlockRunnerFor, Programs
-from .quantize import FORMATS, LIBRARIES, dequantised, quantise_block
+from .quantize import FORMATS, LIBRARIES, dequantised, own_names, quantise_block
 from .stores import ResidentStore, RingStore, Tensors, WeightStore
 from .streams import can_capture, stream_of
 
@@ -127,8 +127,9 @@ class _Form:
 
 def _compiled_form(blocks: Sequence[nn.Module], settings: MemorySettings, device: torch.device, shard: Shard | None, bring: Bring) -> _Form:
     store = make_store(blocks, settings, device, shard, bring)
-    runner = BlockRunnerFor(Programs.of(blocks[0], settings.compiled), store, [adapter_parameters(b) for b in blocks], settings.kept)
-    return _Form(runner, store, lambda index, tensors, dtype: dequantised(tensors, dtype), False)
+    runner = BlockRunnerFor(Programs.of_all(blocks, settings.compiled), store, [adapter_parameters(b) for b in blocks], settings.kept)
+    names = [own_names(b) for b in blocks]
+    return _Form(runner, store, lambda index, tensors, dtype: {names[index][n]: t for n, t in dequantised(tensors, dtype).items()}, False)
 
 
 def _fused_form(blocks: Sequence[nn.Module], settings: MemorySettings, device: torch.device, shard: Shard | None, bring: Bring) -> _Form | None:

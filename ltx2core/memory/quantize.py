@@ -90,10 +90,23 @@ def is_quantisable(name: str, shape: Sequence[int]) -> bool:
     return len(shape) == 2 and name.endswith(".weight") and not any(fnmatchcase(name, kept) for kept in HIGH_PRECISION)
 
 
+def _stored_name(name: str) -> str:
+    return name.replace(".base_layer.", ".")
+
+
+def own_names(block: nn.Module) -> dict[str, str]:
+    """Name in the store -> the parameter's in ``block``, where an adapter may be around its layer."""
+    return {_stored_name(name): name for name, _ in block.named_parameters()}
+
+
 def quantise_block(block: nn.Module, kind: str) -> dict[str, Tensor]:
-    """Tensors of one block's frozen weights under flat names: "x.weight" plain, or "x.weight" with "x.weight::scale"."""
+    """Tensors of one block's frozen weights under flat names: "x.weight" plain, or "x.weight" with "x.weight::scale".
+
+    The same names whether adapters are around the block's layers or not, so that all blocks have one layout.
+    """
     tensors = {}
-    for name, parameter in block.named_parameters():
+    for own, parameter in block.named_parameters():
+        name = _stored_name(own)
         if parameter.requires_grad:
             continue
         if kind != "bf16" and is_quantisable(name, parameter.shape):
@@ -112,7 +125,7 @@ def is_quantised(tensors: dict[str, Tensor]) -> bool:
 
 
 def dequantised(tensors: dict[str, Tensor], dtype: torch.dtype) -> dict[str, Tensor]:
-    """The weights in ``dtype`` under the module's own names; plain ones are passed on."""
+    """The weights in ``dtype``; plain ones are passed on."""
     weights = {}
     for name, tensor in tensors.items():
         if name.endswith(SCALE):

@@ -71,6 +71,26 @@ def test_streamed_step_equals_the_plain_one(file, memory, case):
         assert worst_relative_error(gradients, truth) <= 1e-5
 
 
+SOME = ("transformer_blocks.1.attn1.to_q", "transformer_blocks.2.ff.net.2", "transformer_blocks.2.attn2.*")
+
+
+@pytest.mark.parametrize(
+    ("kind", "memory"),
+    [("dora", {}), ("dora", {"kept": 2}), ("lokr", {"kept": 1}), ("lokr", {"streamed": LAYERS, "slots": 2}), ("lora", {"streamed": 2, "kept": 1}),
+     ("lora", {"precision": "int8", "streamed": 3})], ids=str,
+)  # fmt: skip
+def test_blocks_that_are_not_alike(file, kind, memory):
+    """Adapters on some layers of some blocks: a store has one layout for all, and each block's code is of its own kind."""
+    train, settings = TrainSettings(), MemorySettings(**memory, fused=False, compiled=False, captured=False)
+    written_out = MemorySettings("int8", compiled=False, captured=False)
+    make = (lambda m, o: FastEngine(m, o, CPU, written_out)) if "precision" in memory else lambda m, o: EagerEngine(m, o, CPU, True)
+    plain = results(file, make, train, SOME, kind)
+    ours = results(file, lambda m, o: FastEngine(m, o, CPU, settings), train, SOME, kind)
+    for (loss, gradients), (expected, truth) in zip(ours, plain, strict=True):
+        assert abs(loss - expected) <= 1e-5 * expected
+        assert any(t.any() for t in truth.values()) and worst_relative_error(gradients, truth) <= 1e-5
+
+
 @pytest.mark.parametrize(("targets", "kind"), [("all_linear", "lora"), ("all_linear", "dora"), ("video_ff", "lokr")])
 def test_adapters_on_the_last_layers_get_right_gradients(file, targets, kind):
     train = TrainSettings()
