@@ -46,7 +46,7 @@ def _plan(arguments: argparse.Namespace) -> None:
     from .standalone import ConsoleReporter
 
     run = read_run(Path(arguments.run))
-    checkpoint, found = open_checkpoint(run.checkpoint), scan_all(run.specs, ConsoleReporter(quiet=True), Path(run.output) / "cache" / "scan.sqlite3")
+    checkpoint, found = open_checkpoint(run.checkpoint), scan_all(run.specs, ConsoleReporter(quiet=True), run.cache_folder / "scan.sqlite3")
     load, size = load_and_size(run.config, checkpoint, found.indexes)
     alone = run.config.train.audio_only
     print(predict(size, load, MemorySettings()) if alone else choose(size, load, round(arguments.vram * GIB), round(arguments.ram * GIB)))

@@ -5,9 +5,10 @@ from __future__ import annotations
 import errno
 import json
 import os
+import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from safetensors import SafetensorError
@@ -46,6 +47,17 @@ def full_disk_said(path: Path) -> Iterator[None]:
         if is_disk_full(error):
             raise LTX2Error(f"The disk is full: {path} could not be written; free some space and queue again, earlier files are untouched.") from error
         raise
+
+
+_STALE = 24 * 3600.0  # seconds after which the writer of a half-written file is surely gone
+
+
+def remove_stale(folder: Path) -> None:
+    """What killed processes left half-written in ``folder`` a day ago or earlier."""
+    for path in folder.glob(".*.tmp"):
+        with suppress(OSError):
+            if time.time() - path.stat().st_mtime > _STALE:
+                path.unlink()
 
 
 # No space left, and a person's share used up.

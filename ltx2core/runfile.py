@@ -26,7 +26,7 @@ from .media.write import write_video
 from .models.handle import Models, weight_dtype
 from .protocols import Reporter, Residency, StopSignal
 from .runspec import RunFile, SampleJob, read_run
-from .sample.decode import decode
+from .sample.decode import Clip, decode
 from .sample.given import Given, Picture
 from .sample.modes import make
 from .sample.reference import read_reference, reference_to_video
@@ -60,7 +60,7 @@ class Runner:
 
     @property
     def cache_dir(self) -> Path:
-        return self.output / "cache"
+        return self.run.cache_folder
 
     @property
     def adapter_path(self) -> Path:
@@ -137,10 +137,15 @@ class Runner:
             positive, negative = features[job.prompt], features[job.negative]
             settings = SampleSettings.from_dict(job.settings)
             latents = self._latents(job, models, settings, positive, negative)
-            clip = decode(latents, models, residency=self.residency, reporter=self.reporter)[0]
-            recipe = json.dumps({"prompt": job.prompt, "strength": job.strength, **settings.to_dict()}, ensure_ascii=False)
-            paths.append(write_video(self.output / f"{job.name}.mp4", clip.frames, clip.frame_rate, clip.waveform, {"comment": recipe}))
+            clips = decode(latents, models, residency=self.residency, reporter=self.reporter)
+            paths += [self._write(job, settings, seed, clip) for seed, clip in zip(settings.sample_seeds, clips, strict=True)]
         return paths
+
+    def _write(self, job: SampleJob, settings: SampleSettings, seed: int, clip: Clip) -> Path:
+        """One clip of the sample, named by its seed where there are several."""
+        recipe = json.dumps({"prompt": job.prompt, "strength": job.strength, **settings.to_dict(), "seed": seed, "batch": 1, "seeds": ()}, ensure_ascii=False)
+        name = job.name if settings.batch == 1 else f"{job.name}_seed{seed}"
+        return write_video(self.output / f"{name}.mp4", clip.frames, clip.frame_rate, clip.waveform, {"comment": recipe})
 
     def _latents(self, job: SampleJob, models: Models, settings: SampleSettings, positive, negative):
         given = Given((Picture(load_image(job.image)),) if job.image else (), sound=_sound(job.sound) if job.sound else None)

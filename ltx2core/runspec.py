@@ -61,7 +61,8 @@ class RunFile:
     version: of this form, 1. dataset: one, or ``datasets``: several, or ``caches``: :class:`CacheFiles`, as the nodes write
     them. adapter: the file to begin with. previews: made every ``train.preview_every`` steps, in the form of samples. references: what a clip is made from (IC-LoRA). regularisation: clips that
     stay as the base makes them. vae: how clips are encoded, None for the usual way. distributed: how several cards share the
-    base, see ``distributed/kinds.py``.
+    base, see ``distributed/kinds.py``. cache_dir: where clips and captions are kept, which several runs may share; empty is
+    ``output/cache``.
     """
 
     checkpoint: str
@@ -84,6 +85,7 @@ class RunFile:
     adapter: str = ""
     previews: tuple = ()
     caches: Mapping | None = None
+    cache_dir: str = ""
 
     def __post_init__(self) -> None:
         check_kind(self.distributed)
@@ -99,6 +101,10 @@ class RunFile:
         """The datasets that are trained on, without those that are disabled."""
         raw = self.datasets or (() if self.dataset is None else (self.dataset,))
         return tuple(spec for spec in (from_dict(DatasetSpec, r, "dataset") for r in raw) if not spec.disabled)
+
+    @property
+    def cache_folder(self) -> Path:
+        return Path(self.cache_dir) if self.cache_dir else Path(self.output) / "cache"
 
     @property
     def vae_memory(self) -> VaeMemory | None:
@@ -157,7 +163,7 @@ def read_run(path: Path) -> RunFile:
     def job(value: Mapping) -> Mapping:
         return value if not isinstance(value, Mapping) else {**value, **{k: beside(value[k]) for k in ("image", "sound", "reference") if value.get(k)}}
 
-    values = {**vars(run), "checkpoint": beside(run.checkpoint), "text_encoder": beside(run.text_encoder), "output": beside(run.output)}
+    values = {**vars(run), "checkpoint": beside(run.checkpoint), "text_encoder": beside(run.text_encoder), "output": beside(run.output), "cache_dir": beside(run.cache_dir)}
     values |= {name: dataset(getattr(run, name)) for name in _FOLDERS}
     values |= {"datasets": tuple(dataset(d) for d in run.datasets), "samples": tuple(job(j) for j in run.samples)}
     values |= {"previews": tuple(job(j) for j in run.previews), "adapter": beside(run.adapter), "train": _train_beside(run.train, beside)}

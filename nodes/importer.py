@@ -40,7 +40,7 @@ class LTX2ImportSimpleTuner(io.ComfyNode):
                 io.String.Input("config", default="config.json", tooltip="Path of config.json, config.toml, config.env or a file of --option value: in full, or inside ComfyUI's input folder."),
                 io.String.Input("datasets", default="", tooltip="Path of multidatabackend.json. Empty takes the one that the configuration names."),
                 io.Int.Input("which", default=1, min=1, max=100, tooltip="Which of the file's datasets the output dataset is, from 1, as the report numbers them: those to train on, then held-out clips, references and regularisation. Use the node once for each."),
-                io.String.Input("root", default="", extra_dict=ADVANCED, tooltip="The folder from which relative paths in the files start. Empty is the configuration's own folder."),
+                io.String.Input("root", default="", extra_dict=ADVANCED, tooltip="The folder from which relative paths in the files start. Empty is the folder from which the configuration names the datasets' file, else its own."),
             ],
             outputs=[
                 io.String.Output("run", tooltip="The whole run as JSON: save it, and python -m ltx2core runs it without ComfyUI."),
@@ -60,8 +60,10 @@ class LTX2ImportSimpleTuner(io.ComfyNode):
         files = [_path(host(), name) for name in (config, datasets)]
         states = [f"{p}|{p.stat().st_mtime_ns}" for p in files if p is not None and p.is_file()]
         try:
-            run = from_dict(RunFile, _imported(host(), config, datasets, root).run, "run")
-            return [*states, *(folder_state(Path(spec.folder)) for _, spec in datasets_of(run))]
+            # The datasets' file that the configuration names is no input: what was read of it tells when it changed.
+            imported = _imported(host(), config, datasets, root).run
+            found = datasets_of(from_dict(RunFile, imported, "run"))
+            return [*states, json.dumps(imported), *(folder_state(Path(spec.folder)) for _, spec in found)]
         except LTX2Error as error:
             return [*states, str(error)]
 

@@ -13,11 +13,14 @@ from torch import Tensor
 
 from ..errors import LTX2Error
 from ..files import write_json
+from ..media.audio import Waveform, decode_audio, fit_length
+from .digests import Ledger
 from .store import Store
 
 MANIFEST_VERSION = 3  # 1 held every caption too, which the text entries hold; 2 knew no masks
 MANIFESTS = "manifests"
 MASKS = "masks"  # kind of entry
+_HEARD_RATE = 48000
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +111,22 @@ class DatasetCache:
     def caption(self, index: int) -> str:
         """The caption of one clip, as its text entry keeps it; nothing else of the entry is read."""
         return Store(self.root).info("text", self.clips[index].text).get("prompt", "")
+
+    def sound(self, index: int) -> Waveform | None:
+        """The sound of one clip as its file has it, as long as the clip; None for a clip without, and where that file is gone or another."""
+        clip = self.clips[index]
+        info = Store(self.root).info("latents", clip.latents)
+        path = Path(info.get("sound", ""))
+        if not path.is_file():
+            return None
+        try:
+            with Ledger(self.root) as ledger:
+                if ledger.digest(path) != info["sound_digest"]:
+                    return None
+            found = decode_audio(path, rate=_HEARD_RATE, start=info["start"], duration=clip.frames / clip.frame_rate)
+        except (OSError, LTX2Error):
+            return None
+        return None if found is None else fit_length(found, clip.frames / clip.frame_rate)
 
     def __getitem__(self, index: int) -> Sample:
         clip = self.clips[index]

@@ -25,6 +25,7 @@ from ..models.video import encode_video, encode_working_bytes
 from ..protocols import Interrupted, Progress, Reporter, Residency, StopSignal
 from .ahead import Stages, read_ahead
 from .claims import Claims, rounds
+from .digests import file_digest
 from .store import Store
 
 KeyOf = Callable[[Clip], str]
@@ -171,8 +172,15 @@ class _Work:
                 except LTX2Error as error:
                     yield clip, str(error)
                     continue
-                self.store.write("latents", key, tensors, {"source": name, "start": clip.start, "frame_rate": clip.frame_rate})
+                self.store.write("latents", key, tensors, {"source": name, "start": clip.start, "frame_rate": clip.frame_rate, **self._sound_file(clip)})
             yield clip, None
+
+    def _sound_file(self, clip: Clip) -> dict[str, str]:
+        """Where the sound itself is to be had, and by what it is known."""
+        if not clip.has_audio or clip.silence:
+            return {}
+        path = Path(clip.sound or clip.path).absolute()
+        return {"sound": path.as_posix(), "sound_digest": self.store.ledger.digest(path) if self.store.ledger else file_digest(path)}
 
 
 def _usual(device: torch.device) -> VaeMemory:

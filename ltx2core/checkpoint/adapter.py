@@ -71,8 +71,10 @@ def _check_naming(adapter: Adapter, naming: str) -> None:
     if naming not in NAMINGS:
         raise LTX2Error(f"The naming {naming!r} is not known; choose one of {', '.join(NAMINGS)}.")
     other = next((type(layer).__name__.removesuffix("Layer") for layer in adapter.layers.values() if not isinstance(layer, LoRALayer)), None)
+    if naming == "diffusers" and other == "DoRA":
+        raise LTX2Error(f"{adapter.name} is a DoRA, whose form in diffusers depends on the base weights; choose the naming original or kohya.")
     if naming == "diffusers" and other:
-        raise LTX2Error(f"diffusers reads plain LoRAs only and {adapter.name} is a {other}; choose the naming original or kohya, or resize it to a LoRA first.")
+        raise LTX2Error(f"diffusers reads no {other}, which {adapter.name} is; choose the naming original or kohya, or resize it to a LoRA first.")
 
 
 def adapter_tensors(adapter: Adapter, dtype: torch.dtype, naming: str = "original") -> dict[str, Tensor]:
@@ -145,6 +147,8 @@ def parts_of(header: Header) -> dict[str, dict[str, str]]:
             parts.setdefault(module, {})[split[1]] = key
     if not any(p.keys() & NAMES for p in parts.values()):
         raise LTX2Error(f"{header.path.name} holds no LoRA layers that this pack knows; choose a LoRA in original, diffusers or kohya naming.")
+    if any("lora_magnitude_vector" in key for key in strange):
+        raise LTX2Error(f"{header.path.name} is a DoRA in the form of peft and diffusers, by magnitudes, which depends on the base weights; give one with dora_scale, as ComfyUI reads it.")
     if strange:
         raise LTX2Error(f"{header.path.name} has keys that are no part of an LTX-2 LoRA, the first is {strange[0]}; choose another adapter.")
     for module, keys in parts.items():

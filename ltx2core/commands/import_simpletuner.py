@@ -46,7 +46,7 @@ def add(commands) -> None:
     command.add_argument("datasets", type=Path, nargs="?", help="multidatabackend.json; by default the one that the configuration names")
     command.add_argument("--out", type=Path, default=Path("run.json"), help="the run file to write (run.json)")
     command.add_argument("--workflow", type=Path, help="the canvas workflow to write (beside the run file, its name with -canvas), and its API form beside it as NAME.api.json")
-    command.add_argument("--root", type=Path, help="where relative paths in the configuration start; its own folder by default")
+    command.add_argument("--root", type=Path, help="where relative paths in the configuration start; by default the folder from which it names the datasets' file, else its own")
     command.add_argument("--checkpoint", help="the combined LTX-2 file, where the configuration names another layout")
     command.add_argument("--text-encoder", help="the Gemma3 file or folder")
     command.add_argument("--json", action="store_true", help="the report for programs")

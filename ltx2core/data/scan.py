@@ -13,7 +13,7 @@ from ..protocols import Progress, Reporter
 from .buckets import Plan, plan
 from .captions import open_captions
 from .clip import Clip
-from .files import media_files
+from .files import Dropped, found_files, media_files, shown
 from .masks import check_mask
 from .memory import Found, ScanMemory
 from .pairs import MASK, SOUND, Pairs, listed, pair
@@ -22,12 +22,6 @@ from .select import Source, clips_of
 from .spec import DatasetSpec
 
 __all__ = ["Clip", "DatasetIndex", "Dropped", "media_files", "scan"]
-
-
-@dataclass(frozen=True)
-class Dropped:
-    path: str
-    reason: str
 
 
 @dataclass(frozen=True)
@@ -60,7 +54,7 @@ def _captioned(spec: DatasetSpec, files: list[Path]) -> tuple[dict[Path, tuple[s
             str(path).encode("utf-8")
             captions[path] = source(path)
         except UnicodeEncodeError:
-            dropped.append(Dropped(str(path).encode("utf-8", "replace").decode(), "has a name that is not UTF-8 text; rename it"))
+            dropped.append(Dropped(shown(str(path)), "has a name that is not UTF-8 text; rename it"))
         except LTX2Error as error:
             dropped.append(Dropped(str(path), str(error)))
     return captions, dropped
@@ -172,12 +166,12 @@ def scan(spec: DatasetSpec, reporter: Reporter | None = None, memory: Path | Non
     Raises:
         LTX2Error: no clip is usable; says how many were dropped and the first reason.
     """
-    planned, files = plan(spec), media_files(spec)
+    planned, (files, lost) = plan(spec), found_files(spec)
     with ScanMemory(memory) as remembered:
         look = _look(spec, files, remembered, reporter)
         every, unusable = _select(spec, planned, look, remembered)
     order = {str(path): i for i, path in enumerate(files)}
-    dropped = sorted([*look.dropped, *unusable], key=lambda d: order.get(d.path, len(order)))
+    dropped = sorted([*look.dropped, *unusable, *lost], key=lambda d: order.get(d.path, len(order)))
     if not every:
         raise LTX2Error(f"None of the {len(files)} clips in {spec.folder} can be used; the first: {_sentence(dropped[0])}")
     clips = _thinned(spec, every)

@@ -12,8 +12,12 @@ from torch import Tensor
 
 from ..errors import LTX2Error
 
-_BROKEN = (OSError, ValueError, SyntaxError, UnidentifiedImageError, Image.DecompressionBombError)
-_SWAPPED = (5, 6, 7, 8)  # EXIF orientations that exchange the sides
+# EXIF orientation -> what shows the picture upright (Exif 2.32, tag 0x0112).
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM, 5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE, 8: Image.Transpose.ROTATE_90,
+}  # fmt: skip
+_SWAPPED = (5, 6, 7, 8)  # those that exchange the sides
 _ORIENTATION = 0x0112
 
 
@@ -27,8 +31,13 @@ def cover(image: Image.Image, size: tuple[int, int], centre: tuple[float, float]
 
 
 def _unreadable(path: str | os.PathLike, error: Exception) -> LTX2Error:
-    why = "its format is unknown" if isinstance(error, UnidentifiedImageError) else str(error).splitlines()[0]
+    why = "its format is unknown" if isinstance(error, UnidentifiedImageError) else (str(error).splitlines() or [type(error).__name__])[0]
     return LTX2Error(f"{Path(path).name} is no picture that can be read ({why}); save it again as PNG or JPEG.")
+
+
+def _check_there(path: str | os.PathLike) -> None:
+    if not Path(path).is_file():
+        raise LTX2Error(f"There is no file {path}; check the path.")
 
 
 def image_size(path: str | os.PathLike) -> tuple[int, int]:
@@ -37,13 +46,12 @@ def image_size(path: str | os.PathLike) -> tuple[int, int]:
     Raises:
         LTX2Error: not a picture, or one so large that it may be an attack.
     """
-    if not Path(path).is_file():
-        raise LTX2Error(f"There is no file {path}; check the path.")
+    _check_there(path)
     try:
         with Image.open(path) as file:
             turned = file.getexif().get(_ORIENTATION) in _SWAPPED
             return (file.height, file.width) if turned else (file.width, file.height)
-    except _BROKEN as error:
+    except Exception as error:  # Pillow's parsers raise many kinds at broken bytes: struct.error at a damaged EXIF, RuntimeError from AVIF
         raise _unreadable(path, error) from error
 
 
@@ -61,11 +69,14 @@ def load_image(path: str | os.PathLike, size: tuple[int, int] | None = None, cen
     """uint8 [1, H, W, 3]; transparency is laid over black, the camera's orientation applied.
 
     Raises:
-        LTX2Error: not a picture.
+        LTX2Error: no such file, or not a picture.
     """
+    _check_there(path)
     try:
         with Image.open(path) as file:
-            image = _eight_bits(ImageOps.exif_transpose(file))
-    except _BROKEN as error:
+            # ImageOps.exif_transpose writes all tags anew too, and a damaged one stops it.
+            turn = _UPRIGHT.get(file.getexif().get(_ORIENTATION))
+            image = _eight_bits(file if turn is None else file.transpose(turn))
+    except Exception as error:  # see image_size
         raise _unreadable(path, error) from error
     return torch.from_numpy(np.array(cover(image, size, centre) if size else image))[None]

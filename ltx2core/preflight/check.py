@@ -26,7 +26,7 @@ from .space import Free
 
 @dataclass(frozen=True)
 class Subject:
-    """What is checked; parts that are None are passed over."""
+    """What is checked; parts that are None are passed over. cache: where clips and captions are kept, None is in ``output``."""
 
     datasets: tuple[Looked, ...]
     config: RunConfig
@@ -35,6 +35,7 @@ class Subject:
     text_encoder: TextEncoderSource | None = None
     memory: MemorySettings | None = None
     vae: VaeMemory | None = None
+    cache: Path | None = None
 
 
 def look(spec: DatasetSpec, memory: Path) -> Looked:
@@ -87,7 +88,7 @@ def check(subject: Subject, free: Free = Free()) -> Iterable[Finding]:
     except LTX2Error as error:
         yield Finding(ERROR, "lora", str(error), "Correct the LoRA's targets.")
         return
-    yield from space.disk(found, subject.checkpoint, subject.config, load, subject.output)
+    yield from space.disk(found, subject.checkpoint, subject.config, load, subject.output, subject.cache)
     others = {space.CLIPS: space.caching_bytes(found, subject.checkpoint, subject.vae or space.USUAL_VAE)}
     if subject.text_encoder is not None:
         others[space.CAPTIONS] = space.text_bytes(subject.text_encoder, subject.checkpoint)
@@ -119,7 +120,7 @@ def check_run(run, free: Free = Free(), memory: Path | None = None) -> Preflight
             except LTX2Error as error:
                 findings += [Finding(ERROR, "dataset", str(error), "Correct the dataset's folder or its limits."), *_unusable(spec, remembered)]
         findings += _others(run, remembered)
-        subject = Subject(tuple(datasets), run.config, Path(run.output), opened.checkpoint, opened.text_encoder, run.memory_settings, run.vae_memory)
+        subject = Subject(tuple(datasets), run.config, Path(run.output), opened.checkpoint, opened.text_encoder, run.memory_settings, run.vae_memory, run.cache_folder)
         findings += [*check(subject, free), *settings.samples((*run.jobs, *run.preview_jobs))]
     return Preflight.of(findings)
 

@@ -63,22 +63,36 @@ def _most_states(train: TrainSettings) -> int:
     return max(train.keep_checkpoints, kept) + 1
 
 
-def disk(clips: Sequence[Clip], checkpoint: Checkpoint, run: RunConfig, load: Load, output: Path) -> Iterable[Finding]:
-    """The cache, the kept states and the adapter, against what is free where they will lie."""
+def disk(clips: Sequence[Clip], checkpoint: Checkpoint, run: RunConfig, load: Load, output: Path, cache: Path | None = None) -> Iterable[Finding]:
+    """The cache, the kept states and the adapter, against what is free where they will lie. ``cache``: where that lies, None is in ``output``."""
     captions, latents = cache_bytes(clips, checkpoint.config.get("transformer", {}).get("caption_channels", 3840))
     values = load.saved or load.trained
     states = _most_states(run.train) * values * OPTIMIZER_BYTES[load.optimizer] + 2 * values
-    needed, free = captions + latents + states, shutil.disk_usage(_existing(output)).free
-    text = (
-        f"The run needs up to {needed / GIB:.2f} GiB of disk in {output}: captions {captions / GIB:.2f}, latents {latents / GIB:.2f}, "
-        f"states {states / GIB:.2f}; {free / GIB:.1f} GiB are free."
-    )
+    free = shutil.disk_usage(_existing(output)).free
+    if cache is None or _disk_of(cache) == _disk_of(output):
+        text = (
+            f"The run needs up to {(captions + latents + states) / GIB:.2f} GiB of disk in {output}: captions {captions / GIB:.2f}, latents {latents / GIB:.2f}, "
+            f"states {states / GIB:.2f}; {free / GIB:.1f} GiB are free."
+        )
+        yield _room(captions + latents + states, free, text, "Put output on a larger disk, or use fewer clips or captions.")
+        return
+    there = shutil.disk_usage(_existing(cache)).free
+    text = f"The cache needs up to {(captions + latents) / GIB:.2f} GiB of disk in {cache}: captions {captions / GIB:.2f}, latents {latents / GIB:.2f}; {there / GIB:.1f} GiB are free."
+    yield _room(captions + latents, there, text, "Put cache_dir on a larger disk, or use fewer clips or captions.")
+    text = f"The states need up to {states / GIB:.2f} GiB of disk in {output}; {free / GIB:.1f} GiB are free."
+    yield _room(states, free, text, "Put output on a larger disk, or keep fewer states (keep_checkpoints).")
+
+
+def _disk_of(path: Path) -> int:
+    return _existing(path).stat().st_dev
+
+
+def _room(needed: float, free: int, text: str, advice: str) -> Finding:
     if needed > free:
-        yield Finding(ERROR, "disk", text, "Put output on a larger disk, or use fewer clips or captions.")
-    elif needed + _SPARE > free:
-        yield Finding(WARNING, "disk", text, "Free some space first; the disk would be nearly full.")
-    else:
-        yield Finding(INFO, "disk", text, "Fewer kept states (keep_checkpoints) or captions need less.")
+        return Finding(ERROR, "disk", text, advice)
+    if needed + _SPARE > free:
+        return Finding(WARNING, "disk", text, "Free some space first; the disk would be nearly full.")
+    return Finding(INFO, "disk", text, "Fewer kept states (keep_checkpoints) or captions need less.")
 
 
 def caching_bytes(clips: Sequence[Clip], checkpoint: Checkpoint, vae: VaeMemory) -> int:

@@ -50,7 +50,8 @@ class Given:
     sound: held clean, the result's own. sound_fit: what is done when it is not as long as the clip: ``fit_sound`` trims
     or pads it, ``fit_video`` makes the clip as long as the sound, ``refuse`` stops.
     video: uint8 [F, H, W, 3], held, for which only sound is made. first_latents [1, 128, 1, H', W'] and sound_latents
-    [1, 8, T, 16]: a cached first frame and sound, normalised.
+    [1, 8, T, 16]: a cached first frame and sound, normalised. heard: the sound that ``sound_latents`` were made of, to be
+    the result's; without it they are decoded.
     """
 
     pictures: tuple[Picture, ...] = ()
@@ -60,11 +61,12 @@ class Given:
     video: Tensor | None = None
     first_latents: Tensor | None = None
     sound_latents: Tensor | None = None
+    heard: Waveform | None = None
 
     def __post_init__(self) -> None:
         if self.sound_fit not in SOUND_FITS:
             raise LTX2Error(f"sound_fit is {self.sound_fit!r}; choose one of {', '.join(SOUND_FITS)}.")
-        for sound in (self.sound, self.beginning.sound if self.beginning is not None else None):
+        for sound in (self.sound, self.heard, self.beginning.sound if self.beginning is not None else None):
             _check_sound(sound)
         sounds = [self.sound is not None, self.sound_latents is not None, self.beginning is not None and self.beginning.sound is not None]
         if sum(sounds) > 1:
@@ -73,6 +75,11 @@ class Given:
             raise LTX2Error("A whole video is given, so only its sound is made; take the pictures and the sound away.")
         if self.beginning is not None and (self.first_latents is not None or any(p.frame == 0 for p in self.pictures)):
             raise LTX2Error("A beginning and a first picture are given for one clip; give one of them.")
+
+    @property
+    def result_sound(self) -> Waveform | None:
+        """What is heard in place of a decoded sound."""
+        return self.heard if self.sound is None else self.sound
 
     @property
     def mode(self) -> str:

@@ -17,11 +17,11 @@ from ..media.audio import decode_audio
 from ..media.probe import MediaInfo, opened, picture_stream, probe
 from ..media.video import rgb
 from ..media.write import write_video
-from .recipe import read_tags
+from .recipe import read_recipe, read_tags
 
 T = TypeVar("T")
 
-GRID_TAG = "ltx2_grid"
+GRID_TAG, RECIPES_TAG = "ltx2_grid", "ltx2_recipes"
 _WIDEST, _TALLEST = 3840, 2160  # what players and their decoders take everywhere
 # Fonts with Japanese, Chinese and Korean, then one with Greek and Cyrillic, as Linux, Windows and macOS have them.
 _FONTS = ("NotoSansCJK-Regular.ttc", "YuGothM.ttc", "msgothic.ttc", "msyh.ttc", "Hiragino Sans GB.ttc", "ArialUnicode.ttf", "DejaVuSans.ttf")
@@ -183,8 +183,14 @@ def write_grids(
     for path, start in zip(paths, range(0, len(rows), page), strict=True):
         part = rows[start : start + page]
         sound = next((decode_audio(row.files[heard], rate=24000) for row in part if row.files[heard] is not None), None)
-        write_video(path, frames(layout, columns, part, infos, rate, longest), rate, sound, {**(metadata or {}), GRID_TAG: content})
+        write_video(path, frames(layout, columns, part, infos, rate, longest), rate, sound, {**(metadata or {}), **_recipes(part), GRID_TAG: content})
     return paths
+
+
+def _recipes(rows: Sequence[GridRow]) -> dict[str, str]:
+    """What each clip of a page was made with, by its file's name, as the clips themselves say it."""
+    found = {f.name: recipe for row in rows for f in row.files if f is not None and (recipe := read_recipe(f)) is not None}
+    return {RECIPES_TAG: json.dumps(found, ensure_ascii=False)} if found else {}
 
 
 def _content(columns: Sequence[str], rows: Sequence[GridRow], look: tuple[int, ...]) -> str:

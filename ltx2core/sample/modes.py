@@ -57,7 +57,7 @@ def make(models: Models, settings: SampleSettings, positive: TextFeatures, negat
         held = encode_pictures(models, pictures, settings, residency)
         return _run(models, settings, positive, negative, video_state(settings, noise, held=held), audio_state(audio_noise), pictures=pictures, **services)
     states = given_states(models, settings, given, noise, audio_noise, reporter, residency)
-    return _run(models, settings, positive, negative, *states, sound=given.sound, **services)
+    return _run(models, settings, positive, negative, *states, sound=given.result_sound, **services)
 
 
 def given_states(

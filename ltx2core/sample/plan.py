@@ -155,6 +155,8 @@ def given_facts(given: Given) -> dict[str, object]:
     sounds = [s for s in (given.sound, given.beginning.sound if given.beginning else None) if s is not None]
     if sounds:
         facts["sound"] = [tensor_digest(sounds[0].samples), sounds[0].rate, given.sound_fit]
+    if given.heard is not None:
+        facts["heard"] = [tensor_digest(given.heard.samples), given.heard.rate]
     for name in ("video", "first_latents", "sound_latents"):
         tensor = getattr(given, name)
         if tensor is not None:
@@ -209,6 +211,7 @@ def dataset_rows(
         given = Given(
             first_latents=sample.video_latents[None, :, :1].float() if image else None,
             sound_latents=sample.audio_latents[None].float() if sound else None,
+            heard=cache.sound(i) if sound else None,
         )
         own = replace(settings, width=clip.width, height=clip.height, frames=clip.frames, frame_rate=clip.frame_rate)
         name = re.split(r"[\\/]", clip.source)[-1].rsplit(".", 1)[0]

@@ -211,5 +211,5 @@ def reference_to_video(
     video, audio = given_states(models, settings, given, noise, audio_noise, reporter, residency)
     video = with_reference(video, latents, reference_noise(settings, latents), settings.frame_rate, scale, reference.strength)
     video, audio = run_states(models, settings, positive, negative, video, audio, residency=residency, reporter=reporter, stop=stop)
-    made = to_latents(settings, without_reference(video, reference_cells(settings, scale)), audio, given.sound)
+    made = to_latents(settings, without_reference(video, reference_cells(settings, scale)), audio, given.result_sound)
     return replace(made, video=made.video.cpu(), audio=made.audio.cpu())

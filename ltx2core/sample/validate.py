@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from ..errors import LTX2Error
-from ..files import atomic_path
+from ..files import atomic_path, remove_stale
 from ..media.audio import fit_length
 from ..media.mp4 import is_whole
 from ..media.write import write_video
@@ -107,12 +107,13 @@ def validate(
         Interrupted: a person asked to stop; finished cells are kept.
     """
     services = {"residency": residency, "reporter": _CellReporter(reporter, 1), "stop": stop}
-    cells = plan.cells(_checked(models, plan))
+    cells = plan.cells(_checked(models, plan, services["reporter"]))
     paths = [folder / cell.file for cell in cells]
     missing = [i for i, (cell, path) in enumerate(zip(cells, paths, strict=True)) if not is_made(path, cell)]
     if len(missing) < len(cells):
         reporter.message(f"{len(cells) - len(missing)} of {len(cells)} cells are there from before; the other {len(missing)} are made now.")
     services["reporter"] = _CellReporter(reporter, len(missing))
+    remove_stale(folder)
     _make_missing(models, plan, cells, paths, missing, services, tags or {})
     table = folder / "cells.csv"
     numbers = measure_cells(plan, cells, paths, picture_model, folder) if scores else [{} for _ in cells]
@@ -121,14 +122,18 @@ def validate(
     return ValidationResult(folder, grids, tuple(paths), cells, len(missing), table)
 
 
-def _checked(models: Models, plan: Plan) -> Models:
+def _checked(models: Models, plan: Plan, reporter: Reporter) -> Models:
     """``models``; an adapter of another family, and a reference that does not suit its clip, are refused before anything is made."""
+    shown = False
     for column in plan.all_columns:
         adapters = models.with_adapters(*column.adapters).adapters
         if takes_reference(adapters):
+            shown = True
             scale = reference_scale(adapters)
             for row in (r for r in plan.rows if r.reference is not None):
                 row.reference.check(fit_settings(row.settings, scale)[0], scale)
+    if not shown and any(row.reference is not None for row in plan.rows):
+        reporter.message("Reference videos are given and no adapter is an IC-LoRA, so they are shown to none; take an adapter that follows a reference.", "warning")
     return models
 
 

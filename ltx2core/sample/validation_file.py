@@ -50,12 +50,13 @@ class KeyframeEntry:
 
 @dataclass(frozen=True)
 class ValidationFile:
-    """checkpoint, text_encoder, image, sound, reference, output: paths, relative ones beside the file.
+    """checkpoint, text_encoder, image, sound, reference, output, cache_dir: paths, relative ones beside the file.
 
     prompts: ``built-in``, the path of a JSON file, or names and prompts. only: names to take. adapters: see
     :class:`AdapterEntry`. keyframes: pictures of every clip beside ``image``, its first frame. preset: of guidance. settings: those of :class:`SampleSettings`. validation_using_datasets: on
     cached clips of ``datasets``, of the one called eval_dataset_id where there are several; then prompts may be left out.
-    references: a dataset of reference videos (IC-LoRA) for these clips, by the same names.
+    references: a dataset of reference videos (IC-LoRA) for these clips, by the same names. cache_dir: where prompts and clips are
+    kept, that of a run for example; empty is ``output/cache``.
     """
 
     checkpoint: str
@@ -85,6 +86,7 @@ class ValidationFile:
     similarity_model: str = ""
     allow_download: bool = False
     references: Mapping = field(default_factory=dict)
+    cache_dir: str = ""
 
     @property
     def sample_settings(self) -> SampleSettings:
@@ -114,7 +116,7 @@ def read_validation(path: Path) -> ValidationFile:
         # What is no text is left as it is, for the check of its type.
         return str(path.parent / Path(name).expanduser()) if name and isinstance(name, str) else name
 
-    values: dict[str, object] = {name: beside(getattr(file, name)) for name in ("checkpoint", "text_encoder", "output", "image", "sound", "reference")}
+    values: dict[str, object] = {name: beside(getattr(file, name)) for name in ("checkpoint", "text_encoder", "output", "image", "sound", "reference", "cache_dir")}
     if isinstance(file.prompts, str) and file.prompts not in ("", "built-in"):
         values["prompts"] = beside(file.prompts)
     placed = lambda d: {**d, **{k: beside(d[k]) for k in PATHS if d.get(k)}} if isinstance(d, Mapping) else d  # noqa: E731
@@ -168,7 +170,7 @@ def run_validation(file: ValidationFile, *, residency: Residency, reporter: Repo
     services = {"residency": residency, "reporter": reporter, "stop": stop}
     models = Models(open_checkpoint(file.checkpoint), weight_dtype(file.weight_dtype, residency.device))
     source, folder = open_text_encoder(file.text_encoder), Path(file.output)
-    cache_dir = folder / "cache"
+    cache_dir = Path(file.cache_dir) if file.cache_dir else folder / "cache"
     settings, messages = file.sample_settings.snapped()
     for text in messages:
         reporter.message(text, "warning")

@@ -22,6 +22,7 @@ from .report import Entry, Report
 from .rows import ALIASES, ROWS, put, read_rows
 from .source import read_backends, read_config
 
+_ABOVE = 3  # folders above the configuration in which its datasets' file is looked for
 DIFFERENCES = (
     "Clips are resampled in time to frame_rate; SimpleTuner takes their frames one for one.",
     "Sound of a video dataset is trained where a clip has it; a clip without sound is trained as picture only.",
@@ -201,24 +202,31 @@ def _beside(name: str, folder: Path) -> str:
     return str(path if path.is_absolute() else folder / path)
 
 
-def _backend_file(raw: Mapping[str, object], config: Path) -> Path:
-    name = raw.get("data_backend_config")
-    if not name:
-        raise LTX2Error(f"{config.name} names no data_backend_config; give the datasets' file after it.")
-    # SimpleTuner starts from its own folder, a copied pair of files lies side by side.
-    places = [Path(str(name)).expanduser(), config.parent / str(name), config.parent / Path(str(name)).name]
-    found = next((p for p in places if p.is_file()), None)
+def _started(raw: Mapping[str, object], config: Path, root: Path | None) -> tuple[Path, Path] | None:
+    """The datasets' file that ``config`` names, and the folder from which its name starts; None where there is no such file."""
+    named, own = Path(str(raw["data_backend_config"])).expanduser(), config.absolute().parent
+    # SimpleTuner starts from its own folder, which holds config/NAME.json and the datasets' folders beside it.
+    starts = ([root] if root else []) + [own, *list(own.parents)[:_ABOVE], Path.cwd()]
+    found = next((start for start in starts if (start / named).is_file()), None)
     if found is None:
-        raise LTX2Error(f"{config.name} names the datasets' file {name}, which is not there; give its path after the configuration.")
-    return found
+        # A copied pair of files lies side by side.
+        return (own / named.name, own) if (own / named.name).is_file() else None
+    return found / named, own if named.is_absolute() else found
 
 
 def import_files(config: Path, backends: Path | None = None, *, root: Path | None = None, given: Given = Given()) -> ImportedRun:
     """Read a configuration and its datasets' file (by default the one that the configuration names).
 
     Args:
-        root: what relative paths inside start from; the configuration's folder when None. The run has them in full, as it
-            may be kept elsewhere.
+        root: what relative paths inside start from. None is the folder from which the configuration names that file, its own or
+            one above it. The run has all paths in full, as it may be kept elsewhere.
     """
     raw = read_config(config)
-    return import_config(raw, read_backends(backends or _backend_file(raw, config)), (root or config.parent).absolute(), given, config.name)
+    if backends is None and not raw.get("data_backend_config"):
+        raise LTX2Error(f"{config.name} names no data_backend_config; give the datasets' file after it.")
+    file, start = (_started(raw, config, root) if raw.get("data_backend_config") else None) or (None, config.parent)
+    if backends is None and file is None:
+        raise LTX2Error(f"{config.name} names the datasets' file {raw['data_backend_config']}, which is not there; give its path after the configuration.")
+    if backends is not None and (file is None or not backends.is_file() or not file.samefile(backends)):
+        start = config.parent
+    return import_config(raw, read_backends(backends or file), (root or start).absolute(), given, config.name)

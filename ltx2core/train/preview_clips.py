@@ -97,6 +97,15 @@ def check_references(jobs: Sequence[PreviewJob], scale: ReferenceScale | None, r
         )  # fmt: skip
 
 
+def _alone(job: PreviewJob, reporter: Reporter) -> PreviewJob:
+    """A preview shows one clip: of several seeds the first."""
+    if job.settings.batch == 1:
+        return job
+    seed = job.settings.sample_seeds[0]
+    reporter.message(f"A preview is one clip: {job.name} is made of seed {seed} alone.")
+    return replace(job, settings=replace(job.settings, seed=seed, batch=1, seeds=()))
+
+
 class ClipPreviews:
     """A :class:`~ltx2core.train.previews.Preview` of ``jobs``: ``directory/previews/step-000100-<name>.mp4``.
 
@@ -110,7 +119,7 @@ class ClipPreviews:
         if len({job.name for job in jobs}) != len(jobs):
             raise LTX2Error("Two previews have one name; give each its own.")
         check_references(jobs, scale, reporter)
-        self._models, self._jobs = replace(models, adapters=()), {job.name: job for job in jobs}
+        self._models, self._jobs = replace(models, adapters=()), {job.name: _alone(job, reporter) for job in jobs}
         self._directory, self._run, self._scale = directory, run, scale
         self._residency, self._reporter, self._stop = residency, reporter, stop
 

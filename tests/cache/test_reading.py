@@ -4,9 +4,10 @@ import pytest
 import torch
 
 from ltx2core.cache.build import build_cache
+from ltx2core.cache.store import Store
 from ltx2core.data.scan import scan
 from ltx2core.data.spec import DatasetSpec
-from ltx2core.media.audio import Waveform
+from ltx2core.media.audio import Waveform, decode_audio, fit_length
 from ltx2core.media.write import write_audio
 
 
@@ -40,6 +41,24 @@ def test_sound_of_another_folder(build, clips, tmp_path):
     write_audio(tmp_path / "sounds" / f"{next(clips.glob('*.mp4')).stem}.wav", Waveform(torch.rand(1, 32000) - 0.5, 16000))
     after = {c.source: c.latents for c in build(clips, sound_folder=str(tmp_path / "sounds")).clips}
     assert sum(before[name] != after[name] for name in before) == 1
+
+
+def test_the_sound_of_a_cached_clip_is_that_of_its_file(build, clips, tmp_path):
+    """At its time in the file; none where the clip has none, or the file is gone or another."""
+    for path in clips.glob("*.mp4"):
+        write_audio(tmp_path / "sounds" / f"{path.stem}.wav", Waveform(torch.rand(1, 32000) - 0.5, 16000))
+    own, other = build(clips, windows="last"), build(clips, windows="last", sound_folder=str(tmp_path / "sounds"))
+    assert {own.sound(i) is None for i, c in enumerate(own.clips) if not c.has_audio} == {True}
+    for cache, folder, ending in ((own, clips, ".mp4"), (other, tmp_path / "sounds", ".wav")):
+        i = next(i for i, c in enumerate(cache.clips) if c.has_audio)
+        start = Store(cache.root).info("latents", cache.clips[i].latents)["start"]
+        path = (folder / cache.clips[i].source).with_suffix(ending)
+        expected = decode_audio(path, rate=48000, start=start, duration=9 / 25)
+        assert start > 0 and torch.equal(cache.sound(i).samples, fit_length(expected, 9 / 25).samples)
+        path.write_bytes(path.read_bytes() + b"x")
+        assert cache.sound(i) is None
+        path.unlink()
+        assert cache.sound(i) is None
 
 
 def test_sound_alone(build, tmp_path):

@@ -166,14 +166,26 @@ def test_kohya_files_carry_alphas_equal_to_the_rank(tmp_path):
 
 def test_only_plain_loras_go_into_diffusers_naming(tmp_path):
     other = Adapter("kron", {Q: LoKrLayer(torch.ones(4, 4), (torch.ones(32, 32),))}, "2.0")
-    with pytest.raises(LTX2Error, match="kron is a LoKr"):
+    with pytest.raises(LTX2Error, match="reads no LoKr, which kron is; .* or resize it to a LoRA first"):
         save_adapter(tmp_path / "a.safetensors", other, naming="diffusers")
+    dora = Adapter("sized", {TOP: DoRALayer(torch.ones(2, 128), torch.ones(128, 2), torch.ones(128, 1))}, "2.0")
+    with pytest.raises(LTX2Error, match="sized is a DoRA, .* original or kohya.$"):
+        save_adapter(tmp_path / "a.safetensors", dora, naming="diffusers")
     assert torch.equal(load_adapter(save_adapter(tmp_path / "k.safetensors", other, torch.float32, "kohya")).layers[Q].delta(), other.layers[Q].delta())
 
 
 @pytest.mark.parametrize("name", ["reference_downscale_factor", "reference_spatial_scale_factor", "ss_reference_downscale_factor"])
 def test_every_spelling_of_a_reference_s_scale(name):
     assert reference_factors({name: "2"}) == (2, 1) and reference_factors({name: "2", "reference_temporal_scale_factor": "4"}) == (2, 4)
+
+
+@pytest.mark.parametrize("ending", ["lora_magnitude_vector", "lora_magnitude_vector.weight"])
+def test_a_dora_by_magnitudes_is_refused_as_one(tmp_path, ending):
+    state = {f"transformer.{Q}.lora_A.weight": torch.zeros(2, 128), f"transformer.{Q}.lora_B.weight": torch.zeros(128, 2), f"transformer.{Q}.{ending}": torch.ones(128)}
+    save_file(state, tmp_path / "peft.safetensors")
+    for read in (load_adapter, inspect_adapter):
+        with pytest.raises(LTX2Error, match="peft.safetensors is a DoRA in the form of peft and diffusers"):
+            read(tmp_path / "peft.safetensors")
 
 
 def test_inspect_reads_what_the_file_says(tmp_path, capsys):

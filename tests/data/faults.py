@@ -21,6 +21,9 @@ from PIL import Image
 
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+from fault_while_cached import while_cached
 
 from ltx2core.data.read import read_pictures, read_sound
 from ltx2core.data.scan import DatasetIndex, scan
@@ -132,7 +135,10 @@ def _caption_folder(path: Path) -> None:
 
 @dataclass(frozen=True)
 class Fault:
-    """what: in words. name: of the file. make: writes it. expected: what becomes of it. options: of the dataset."""
+    """what: in words. name: of the file. make: writes it. expected: what becomes of it. options: of the dataset.
+
+    cached: seen while the folder is cached, during which it is written anew.
+    """
 
     what: str
     name: str
@@ -140,6 +146,7 @@ class Fault:
     expected: str
     options: dict = field(default_factory=dict)
     linux: bool = False
+    cached: bool = False
 
 
 _TEXT = {"caption_strategy": "textfile"}
@@ -169,12 +176,15 @@ FAULTS = (
     Fault("name with quotes", "it's \"x\".mp4" if os.name == "posix" else "it's.mp4", film, USED),
     Fault("name with emoji", "🦊🟫.mp4", film, USED),
     Fault("name of 250 characters", "n" * 246 + ".mp4", film, USED),
-    Fault("link to itself", "self.mp4", lambda p: p.symlink_to(p), PASSED_OVER, linux=True),
-    Fault("link to a file that is gone", "gone.mp4", lambda p: p.symlink_to(p.with_name("nothing.mp4")), PASSED_OVER, linux=True),
+    Fault("link to itself", "self.mp4", lambda p: p.symlink_to(p), LEFT_OUT, linux=True),
+    Fault("link to a file that is gone", "gone.mp4", lambda p: p.symlink_to(p.with_name("nothing.mp4")), LEFT_OUT, linux=True),
     Fault("folder that links to itself", "loop", lambda p: p.symlink_to(p.parent, target_is_directory=True), PASSED_OVER, {"recursive": True}, linux=True),
-    Fault("pipe with a film's name", "pipe.mp4", os.mkfifo if LINUX else film, PASSED_OVER, linux=True),
+    Fault("pipe with a film's name", "pipe.mp4", os.mkfifo if LINUX else film, LEFT_OUT, linux=True),
     Fault("file that gives read errors", "broken_disk.mp4", lambda p: p.symlink_to("/proc/self/mem"), LEFT_OUT, linux=True),
     Fault("name that is not UTF-8", os.fsdecode(b"latin\xe9.mp4") if LINUX else "x.mp4", lambda p: film(p.with_name("y.mp4")).rename(p), LEFT_OUT, linux=True),
+    Fault("picture of a kind that is not read", "IMG_0001.HEIC", lambda p: p.write_bytes(b"\0\0\0\x18ftypheic"), LEFT_OUT),
+    Fault("download that is still under way", "clip.mp4.part", lambda p: p.write_bytes(b"\0" * 100), LEFT_OUT),
+    Fault("file that is written while it is cached", "growing.mp4", lambda p: film(p, 1.4), LEFT_OUT, cached=True),
     Fault("folder with a film's name", "folder.mp4", lambda p: p.mkdir(), PASSED_OVER),
     Fault("macOS's shadow file", "._clip.mp4", lambda p: p.write_bytes(b"resource fork"), PASSED_OVER),
     Fault("no caption file", "plain.mp4", _captioned(None), LEFT_OUT, _TEXT),
@@ -215,6 +225,9 @@ def run(fault: Fault, folder: Path) -> Outcome:
     fault.make(folder / fault.name)
     options = {"caption_strategy": "filename", "width": 96, "height": 64, "frames": 9, **fault.options}
     index = scan(DatasetSpec(str(folder), **options))
+    if fault.cached:
+        kept, said = while_cached(folder / fault.name, folder, index, lambda: film(folder / fault.name, 2))
+        return Outcome(USED if fault.name in kept else LEFT_OUT, said, index, kept)
     reasons = {Path(d.path).name: d.reason for d in index.dropped}
     read, failed = set(), {}
     for clip in index.clips:

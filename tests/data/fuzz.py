@@ -1,14 +1,19 @@
 """Run as a process of its own: breaks media, caption and table files at random and reads the folder.
 
 ``python fuzz.py FOLDER COUNT SEED`` prints, as JSON, what became of every file. Whatever is not an LTX2Error ends it with
-a traceback, a fault inside a codec with a signal.
+a traceback, a fault inside a codec with a signal, and a file that holds it up for longer than a minute too.
 """
+
+import faulthandler
 
 import json
 import random
 import sys
+from fractions import Fraction
 from pathlib import Path
 
+import av
+import numpy as np
 import torch
 from PIL import Image
 
@@ -20,6 +25,8 @@ from ltx2core.data.spec import DatasetSpec
 from ltx2core.errors import LTX2Error
 from ltx2core.media.audio import Waveform
 from ltx2core.media.write import write_audio, write_video
+
+LONGEST = 60.0  # seconds for one file, on a machine that has other work too
 
 
 def originals(folder: Path) -> list[Path]:
@@ -34,7 +41,41 @@ def originals(folder: Path) -> list[Path]:
     return [
         write_video(folder / "film.mp4", frames, 25, sound), write_audio(folder / "sound.wav", sound), write_audio(folder / "sound.flac", sound),
         folder / "picture.png", folder / "picture.jpg", folder / "caption.txt", folder / "table.csv", folder / "table.jsonl",
+        muxed(folder / "film.mkv", "libx264", "aac"), muxed(folder / "film.avi", "mpeg4", "mp3"), muxed(folder / "film.ts", "libx264", "aac"),
+        muxed(folder / "film.mpg", "mpeg2video", "mp2"), muxed(folder / "film.gif", "gif", None), muxed(folder / "sound.mp3", None, "mp3"),
+        muxed(folder / "sound.opus", None, "libopus"), muxed(folder / "sound.m4a", None, "aac"), photograph(folder / "photo.jpg"), photograph(folder / "photo.webp"),
     ]  # fmt: skip
+
+
+def muxed(path: Path, picture: str | None, sound: str | None) -> Path:
+    """Twenty pictures and a tone in a container of another kind."""
+    with av.open(str(path), "w") as container:
+        video = container.add_stream(picture, rate=25) if picture else None
+        audio = container.add_stream(sound, rate=48000, layout="stereo") if sound else None
+        if video:
+            video.width, video.height, video.pix_fmt = 64, 48, "rgb8" if picture == "gif" else "yuv420p"
+            for i in range(20):
+                frame = av.VideoFrame.from_ndarray(np.full((48, 64, 3), 12 * i, np.uint8), format="rgb24")
+                frame.pts, frame.time_base = i, Fraction(1, 25)
+                container.mux(video.encode(frame))
+            container.mux(video.encode(None))
+        if audio:
+            tone = av.AudioFrame.from_ndarray(np.sin(np.arange(38400) / 20).astype(np.float32)[None].repeat(2, 0), format="fltp", layout="stereo")
+            tone.sample_rate, tone.pts, tone.time_base = 48000, 0, Fraction(1, 48000)
+            fitting = av.AudioResampler(format=audio.format.name, layout="stereo", rate=48000, frame_size=audio.codec_context.frame_size or 1024)
+            for part in [*fitting.resample(tone), *fitting.resample(None)]:
+                container.mux(audio.encode(part))
+            container.mux(audio.encode(None))
+    return path
+
+
+def photograph(path: Path) -> Path:
+    """A picture with a camera's tags."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    exif.get_ifd(0x8825)[1] = "N"
+    Image.fromarray(np.arange(64 * 48 * 3, dtype=np.uint8).reshape(48, 64, 3)).save(path, exif=exif)
+    return path
 
 
 def broken(content: bytes, draw: random.Random) -> bytes:
@@ -80,6 +121,7 @@ def main(root: Path, count: int, seed: int) -> None:
         source = sources[number % len(sources)]
         folder = root / f"{number}"
         folder.mkdir()
+        faulthandler.dump_traceback_later(LONGEST, exit=True)
         content = broken(source.read_bytes(), draw)
         print(f"{number} {source.name}", file=sys.stderr, flush=True)
         if source.suffix in (".txt", ".csv", ".jsonl"):

@@ -1,10 +1,11 @@
 """Run as a process of its own: breaks the pack's own files and those of others at random, and reads them.
 
 ``python fuzz_files.py FOLDER COUNT SEED`` prints, as JSON, how many of each kind were taken and refused. Whatever is not an
-LTX2Error ends it with a traceback. On Linux its memory is limited, so that a size in a broken header cannot be allocated
-unseen.
+LTX2Error ends it with a traceback, as does a file that holds it up for longer than a minute. On Linux its memory is limited,
+so that a size in a broken header cannot be allocated unseen.
 """
 
+import faulthandler
 import json
 import random
 import sys
@@ -14,7 +15,7 @@ from pathlib import Path
 sys.path[:0] = [str(Path(__file__).resolve().parents[2]), str(Path(__file__).resolve().parent)]
 
 import torch  # noqa: E402
-from fuzz import broken  # noqa: E402
+from fuzz import LONGEST, broken  # noqa: E402
 
 from ltx2core.cache.dataset import CachedClip, DatasetCache  # noqa: E402
 from ltx2core.cache.digests import Ledger  # noqa: E402
@@ -125,6 +126,7 @@ def main(root: Path, count: int, seed: int) -> None:
     for number in range(count):
         name = list(made)[number % len(made)]
         content, breaker, place, read = made[name]
+        faulthandler.dump_traceback_later(LONGEST, exit=True)
         path = place(root / str(number))
         path.parent.mkdir(parents=True)
         (path.parent / "source.bin").write_bytes(b"source")

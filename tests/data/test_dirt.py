@@ -12,6 +12,7 @@ import pytest
 from ltx2core.data.files import walk
 from ltx2core.data.scan import scan
 from ltx2core.data.spec import DatasetSpec
+from ltx2core.errors import LTX2Error
 
 
 def spec(folder, **values):
@@ -53,8 +54,32 @@ def test_links_and_names_of_any_bytes(tmp_path, film):
     shutil.copy(tmp_path / "clips" / "good.mp4", os.fsencode(tmp_path / "clips") + b"/latin\xe9.mp4")
     index = scan(spec(tmp_path / "clips", recursive=True))
     assert sorted(Path(c.path).name for c in index.clips) == ["good.mp4", "linked.mp4"]
-    assert [d.reason for d in index.dropped] == ["has a name that is not UTF-8 text; rename it"]
+    reasons = {Path(d.path).name: d.reason.partition(";")[0] for d in index.dropped}
+    assert reasons.pop("latin?.mp4") == "has a name that is not UTF-8 text" and reasons.pop("pipe.mp4") == "is no file with content, but a pipe or a device"
+    assert reasons == dict.fromkeys(("self.mp4", "gone.mp4"), "is a link that leads to no file")
     assert len(list(walk(tmp_path / "clips", False))) == 6
+
+
+def test_folders_that_cannot_be_listed_are_named(tmp_path, film, monkeypatch):
+    """Root may list any folder, so the system's refusal is played."""
+    (tmp_path / "inside").mkdir()
+    film(tmp_path / "good.mp4", 1, sound=None)
+    real = os.scandir
+
+    def scandir(place):
+        if Path(place).name == "inside":
+            raise PermissionError(13, "Permission denied", str(place))
+        return real(place)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    assert scan(spec(tmp_path)).dropped == (), "only where folders inside are searched"
+    assert [(Path(d.path).name, d.reason) for d in scan(spec(tmp_path, recursive=True)).dropped] == [("inside", "is a folder that cannot be read (Permission denied); check its permissions")]
+
+
+def test_a_folder_of_links_that_lead_nowhere_says_so(tmp_path):
+    (tmp_path / "a.mp4").symlink_to(tmp_path / "moved" / "a.mp4")
+    with pytest.raises(LTX2Error, match=r"a\.mp4 is a link that leads to no file"):
+        scan(spec(tmp_path))
 
 
 def test_a_second_scan_opens_changed_files_alone(tmp_path, film):

@@ -1,12 +1,13 @@
 """Codecs, containers and faults of real folders: times, colours and orientation survive, and a fault is one sentence."""
 
+import struct
 from fractions import Fraction
 
 import av
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 
 from ltx2core.errors import LTX2Error
 from ltx2core.media.audio import Waveform, decode_audio
@@ -220,6 +221,33 @@ def test_pictures(tmp_path):
     assert load_image(tmp_path / "clear.png").sum() == 0
     info = probe(tmp_path / "deep.png")
     assert (info.width, info.height, info.frames, info.has_video, info.has_audio) == (8, 8, 1, True, False)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_the_cameras_orientation_is_applied_whatever_else_its_tags_hold(tmp_path, orientation):
+    picture = Image.new("RGB", (40, 24))
+    for x, y, colour in ((0, 0, (250, 0, 0)), (32, 0, (0, 250, 0)), (0, 16, (0, 0, 250))):
+        picture.paste(colour, (x, y, x + 8, y + 8))
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    exif.get_ifd(0x8825)[1] = "N"
+    picture.save(tmp_path / "camera.jpg", exif=exif, quality=100, subsampling=0)
+    upright = np.asarray(ImageOps.exif_transpose(Image.open(tmp_path / "camera.jpg")))
+    content = bytearray((tmp_path / "camera.jpg").read_bytes())
+    content[content.index(b"Exif") + 47] = 30  # the tag after the orientation, of a kind that its value is not
+    (tmp_path / "camera.jpg").write_bytes(content)
+    assert np.array_equal(load_image(tmp_path / "camera.jpg")[0].numpy(), upright)
+    assert image_size(tmp_path / "camera.jpg") == (upright.shape[1], upright.shape[0])
+
+
+def test_a_decoder_that_breaks_in_its_own_way_is_one_sentence(tmp_path, monkeypatch):
+    """Pillow's AVIF decoder raises RuntimeError, its EXIF parser struct.error."""
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
+    for error in (RuntimeError("Decoding of color planes failed"), struct.error("required argument"), EOFError(), KeyError("x")):
+        monkeypatch.setattr(Image, "open", lambda path, e=error: (_ for _ in ()).throw(e))
+        for read in (image_size, load_image):
+            with pytest.raises(LTX2Error, match=r"a.png is no picture that can be read \(.+\); save it again"):
+                read(tmp_path / "a.png")
 
 
 def test_faults_are_one_sentence(tmp_path):

@@ -1,9 +1,11 @@
 """Each fault gives its finding; a sound run gives none; nothing large is loaded."""
 
 import json
+import shutil
 import struct
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -134,6 +136,36 @@ def test_the_disk_is_asked_for_the_states_that_stay(tiny_run):
     few = states(train=train, lora=large)
     assert few > 0.05 and abs(states(train={**train, "keep_every": 100}, lora=large) / few - (2 + 9 + 1) / (2 + 1)) < 0.2
     assert states(train=train, lora={**large, "kind": "lokr"}) < 0.1 * few
+
+
+def test_a_cache_on_a_disk_of_its_own(tiny_run, monkeypatch):
+    from ltx2core.preflight import space
+
+    there = str(tiny_run.folder / "shared")
+    monkeypatch.setattr(space, "_disk_of", lambda path: int(str(path) == there))
+    monkeypatch.setattr("shutil.disk_usage", lambda path: type("Usage", (), {"free": 10 * GIB})())
+    found = [f.text for f in tiny_run.check(cache_dir="shared").findings if f.topic == "disk"]
+    assert len(found) == 2 and f"in {there}: captions" in found[0] and "latents" in found[0] and "The states need" in found[1]
+    assert len([f for f in tiny_run.check().findings if f.topic == "disk"]) == 1
+
+
+def test_a_hundred_clips_are_checked_in_five_seconds(tiny_run, film):
+    """From the start of the process, as a person waits for it; half of them HD films whose turn only a decoded picture tells."""
+    clips = tiny_run.folder / "many"
+    clips.mkdir()
+    for name in ("a.mp4", "a.mkv"):
+        film(tiny_run.folder / name, 1, size=(1920, 1080))
+    for i in range(100):
+        shutil.copy(tiny_run.folder / ("a.mp4", "a.mkv")[i % 2], clips / f"{i}{('.mp4', '.mkv')[i % 2]}")
+    run = tiny_run.write(dataset={"folder": str(clips), "width": 96, "height": 64, "frames": 9, "caption_strategy": "filename"})
+    best = 99.0
+    for _ in range(3):  # another program may hold the processors for a while
+        began = time.monotonic()
+        done = subprocess.run([sys.executable, "-m", "ltx2core", "check", str(run)], cwd=ROOT, capture_output=True, text=True, encoding="utf-8", timeout=120)
+        best = min(best, time.monotonic() - began)
+        if best <= 5:
+            break
+    assert "100 samples after snapping" in done.stdout and best <= 5
 
 
 def test_the_predicted_disk_is_what_the_cache_takes(tiny_run):

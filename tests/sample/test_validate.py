@@ -2,8 +2,10 @@
 
 import csv
 import json
+import os
 import shutil
 import struct
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -84,6 +86,7 @@ def test_every_cell_is_a_file_with_its_recipe_and_graph(made):
         assert host_reader(path) == {k: json.loads(v) for k, v in GRAPH.items()}
         assert probe(path).has_audio and (probe(path).width, probe(path).frames) == (96, 9)
     assert host_reader(result.grids[0])["prompt"]["1"]["class_type"] == "LTX2Validate"
+    assert json.loads(read_tags(result.grids[0])["ltx2_recipes"]) == {path.name: read_recipe(path) for path in result.files}
 
 
 def test_a_cell_is_what_sampling_alone_gives(plan, tiny_models, services, made, settings):
@@ -125,8 +128,12 @@ def test_a_run_that_dies_goes_on_at_the_missing_cell(plan, tiny_models, services
         validate(tiny_models, plan, tmp_path, **dying)
     first = {p: p.stat().st_mtime_ns for p in tmp_path.glob("*.mp4")}
     assert len(first) == 3 and not list(tmp_path.glob(".*"))
+    # What a process that is killed leaves; another one may still write the younger.
+    for name, age in ((".old.mp4.1234.tmp", 48), (".new.mp4.1234.tmp", 1)):
+        (tmp_path / name).write_bytes(b"half")
+        os.utime(tmp_path / name, (time.time() - age * 3600,) * 2)
     result = validate(tiny_models, plan, tmp_path, **services)
-    assert result.made == 1 and set(first) <= set(result.files)
+    assert result.made == 1 and set(first) <= set(result.files) and [p.name for p in tmp_path.glob(".*")] == [".new.mp4.1234.tmp"]
     assert all(p.stat().st_mtime_ns == t for p, t in first.items())
     assert any("3 of 4 cells are there from before" in s for s in services["reporter"].said)
     grid = result.grids[0].stat().st_mtime_ns
@@ -329,6 +336,9 @@ def test_reference_is_shown_to_ic_adapters_only(plan, tiny_models, services, tmp
     result = validate(tiny_models, shown, tmp_path, **services)
     given = {c.column: c.recipe.given for c in result.cells}
     assert {k for k, v in given.items() if "reference" in v} == {"edges"}
+    assert not any("shown to none" in s for s in services["reporter"].said)
+    validate(tiny_models, replace(shown, columns=plan.columns), tmp_path, **services)
+    assert sum("no adapter is an IC-LoRA, so they are shown to none" in s for s in services["reporter"].said) == 1
     hidden = replace(shown, rows=tuple(replace(r, reference=None) for r in wide))
     assert not any("edges is an IC-LoRA" in s for s in services["reporter"].said)
     assert validate(tiny_models, hidden, tmp_path, **services).made == 1  # only the IC-LoRA's cell is another one

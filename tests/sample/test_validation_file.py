@@ -83,9 +83,10 @@ def test_on_a_dataset(file):
         recipe = columns["mine"][1]
         assert recipe["given"]["mode"] == "image and sound to video" and (recipe["settings"]["width"], recipe["settings"]["frames"]) == (96, 9)
         assert recipe["prompt"] and recipe["negative"] == ""
-        sounds = [decode_audio(columns[c][0], rate=24000).samples[:, :8000] for c in ("original", "base")]
-        assert (sounds[0] * sounds[1]).sum() / (sounds[0].norm() * sounds[1].norm()) > 0.99
-        assert {"first_latents", "sound_latents"} <= recipe["given"].keys() and "settings" in recipe
+        # Not what the tiny, random models make of it: the clip's own samples.
+        sounds = [decode_audio(f, rate=24000).samples[:, :8000] for f in (next(clips.glob(f"{recipe['label']}.*4")), columns["base"][0], columns["mine"][0])]
+        assert all((sounds[0] * s).sum() / (sounds[0].norm() * s.norm()) > 0.98 for s in sounds[1:])
+        assert {"first_latents", "sound_latents", "heard"} <= recipe["given"].keys() and "settings" in recipe
 
 
 def test_references_of_a_dataset(file, make_adapter, capsys):
@@ -115,7 +116,7 @@ def test_references_of_a_dataset(file, make_adapter, capsys):
         ({"adapters": [{"file": "gone.safetensors"}]}, "gone.safetensors"),
         ({"adapters": [{"file": "mine.safetensors", "power": 2}]}, "power"),
         ({"seeds": "x"}, "'x' is no seed"),
-        ({"image": "gone.png"}, "gone.png"),
+        ({"image": "gone.png"}, "gone.png; check the path."),
         ({"sound": "gone.wav"}, "gone.wav"),
         ({"keyframes": [{"image": "gone.png", "frame": -1}]}, "gone.png"),
         ({"keyframes": [{"frame": -1}]}, "image"),

@@ -125,6 +125,20 @@ def test_the_datasets_file_is_found_and_missed(files):
     assert main(["import-simpletuner", str(files / "config.json"), "--out", str(Path(files) / "run.json")]) == 1
 
 
+@pytest.mark.parametrize("arguments", [(), ("config/ltx2/multidatabackend.json",)], ids=["named in the configuration", "given"])
+def test_paths_start_from_simpletuners_own_folder(files, lowest, arguments, monkeypatch):
+    """The guide's layout: config/config.json names config/ltx2/multidatabackend.json, and that datasets/videos, all from the folder above."""
+    (files / "config" / "ltx2").mkdir(parents=True)
+    (files / "config.json").rename(files / "config" / "config.json")
+    (files / "multidatabackend.json").rename(files / "config" / "ltx2" / "multidatabackend.json")
+    for place in (files, files.parent):  # wherever the command is given
+        monkeypatch.chdir(place)
+        run = import_files(files / "config" / "config.json", *(files / a for a in arguments)).run
+        assert (run["dataset"]["folder"], run["output"]) == (str(files / "datasets" / "videos"), str(files / "output" / "low"))
+    other = import_files(files / "config" / "config.json", root=files.parent).run
+    assert other["dataset"]["folder"] == str(files.parent / "datasets" / "videos"), "a root that is given stays"
+
+
 def test_the_vae_settings_reach_the_encoder(files, monkeypatch):
     """Every clip is encoded with them; tiles that cut the picture make entries of their own."""
     import ltx2core.cache.latents as latents

@@ -13,6 +13,7 @@ from ltx2core.errors import LTX2Error
 from ltx2core.media.probe import probe
 from ltx2core.media.video import decode_video
 from ltx2core.run import Runner, RunFile, read_run
+from ltx2core.sample.recipe import read_tags
 from ltx2core.standalone import ConsoleReporter, PlainResidency, StopFlag
 from ltx2core.tiny import write_tiny_checkpoint
 from ltx2core.tiny_gemma import write_tiny_gemma
@@ -73,6 +74,35 @@ def test_references_of_previews_and_samples(write, folder):
     paths = runner.sample(Adapter("ic", layer, "2.0", {"reference_downscale_factor": "1"}))
     follows, base, fox, bare = (decode_video(path, frame_rate=25, num_frames=9) for path in paths)
     assert torch.equal(base, bare) and not torch.equal(follows, fox)
+
+
+def test_every_seed_of_a_sample_is_a_file(write, folder):
+    settings = FILM["settings"]
+    films = [{**FILM, "name": name, "strength": 0.0, "settings": {**settings, **seeds}} for name, seeds in (("listed", {"seeds": [5, 9]}), ("counted", {"batch": 2, "seed": 8}), ("alone", {"seed": 9}))]
+    runner = Runner(read_run(write("seeds", samples=films)), PlainResidency(torch.device("cpu")), ConsoleReporter(quiet=True), StopFlag())
+    paths = runner.sample()
+    assert [p.name for p in paths] == ["listed_seed5.mp4", "listed_seed9.mp4", "counted_seed8.mp4", "counted_seed9.mp4", "alone.mp4"]
+    films = [decode_video(path, frame_rate=25, num_frames=9).float() for path in paths]
+    # A batch's rounding is not that of one clip; other noise is far away.
+    assert all((films[i] - films[4]).abs().mean() < 1 for i in (1, 3)) and all((films[i] - films[4]).abs().mean() > 10 for i in (0, 2))
+    recipes = [json.loads(read_tags(path)["comment"]) for path in paths]
+    assert [r["seed"] for r in recipes] == [5, 9, 8, 9, 9] and all(r["batch"] == 1 for r in recipes)
+
+
+def test_a_preview_is_one_clip_of_its_first_seed(write, folder):
+    reporter = ConsoleReporter(folder / "one.jsonl", quiet=True)
+    run = read_run(write("previewed", train={**TRAIN, "steps": 1, "preview_every": 1}, previews=[{**FILM, "settings": {**FILM["settings"], "seeds": [5, 9]}}]))
+    runner = Runner(run, PlainResidency(torch.device("cpu")), reporter, StopFlag())
+    runner.train()
+    assert probe(folder / "out" / "runs" / "previewed" / "previews" / "step-000001-fox.mp4").frames == 9
+    assert (folder / "one.jsonl").read_text(encoding="utf-8").count("fox is made of seed 5 alone") == 1
+
+
+def test_runs_share_a_cache_by_its_folder(write, folder, capsys):
+    for name in ("first", "second"):
+        assert main(["cache", str(write(name, output=f"out_{name}", cache_dir="shared")), "--device", "cpu"]) == 0
+    assert "0 encoded now, 3 read" in "".join(capsys.readouterr())
+    assert len(list((folder / "shared" / "manifests").iterdir())) == 1 and not (folder / "out_second" / "cache").exists()
 
 
 def test_an_adapter_and_a_checkpoint_to_begin_with(write, folder):
