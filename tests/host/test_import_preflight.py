@@ -70,6 +70,15 @@ def test_every_dataset_of_the_files_can_be_had(comfy, prompt, files):
         chosen(4)
 
 
+def test_a_changed_datasets_file_is_read_again_where_the_configuration_names_it(comfy, prompt, files):
+    (files / "naming.json").write_text(json.dumps({**CONFIG, "data_backend_config": "named.json"}), encoding="utf-8")
+    for side in (96, 128):
+        (files / "named.json").write_text(json.dumps([{**BACKENDS[0], "resolution": side}]), encoding="utf-8")
+        nodes = {"import": prompt()["import"]}
+        nodes["import"]["inputs"] |= {"config": "naming.json", "datasets": ""}
+        assert f"{side}x{side} pixels of area" in comfy.run(nodes)["import"]["text"][0]
+
+
 def test_a_run_that_would_fail_stops_at_the_check(comfy, prompt, files):
     (files / "audio.json").write_text(json.dumps({**CONFIG, "peft_lora_target_modules": ["no_such_layer"], "output_dir": "stopped"}), encoding="utf-8")
     with pytest.raises(HostError, match="no_such_layer"):
