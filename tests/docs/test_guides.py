@@ -1,6 +1,8 @@
 """What the guides name is there: options, files, links."""
 
 import re
+import subprocess
+import sys
 from dataclasses import fields
 from pathlib import Path
 
@@ -29,3 +31,8 @@ def test_links_and_files_are_there(page):
 def test_every_guide_is_linked_from_the_readme():
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     assert [p.name for p in PAGES if p.name != "README.md" and f"docs/{p.name}" not in text] == []
+
+
+def test_the_hardware_table_is_the_measurements():
+    done = subprocess.run([sys.executable, "benchmarks/table.py"], cwd=ROOT, capture_output=True, text=True, encoding="utf-8", check=True)
+    assert done.stdout.strip() and done.stdout.strip() in (ROOT / "README.md").read_text(encoding="utf-8"), "run benchmarks/table.py"
