@@ -112,7 +112,7 @@ def train_lora(
         vae = models.component("video_vae") if crepa and not crepa.own_features else None
         return _train_planned(models, now, cache, memory, residency, reporter, {**common, "vae": vae}, distributed)
 
-    return with_pauses(attempt, controls, stop, reporter)
+    return with_pauses(attempt, controls, stop, reporter, run.train.resume)
 
 
 def _preview_scale(run: RunConfig, cache: DatasetCache, references: References | None) -> ReferenceScale | None:

@@ -11,6 +11,7 @@ from typing import Protocol, TypeVar
 
 from ..protocols import Interrupted, Reporter, StopSignal
 from .checks import check_choice
+from .resume import how_to_go_on
 
 T = TypeVar("T")
 
@@ -96,12 +97,13 @@ class RunControls:
             self._changed.wait_for(lambda: not self._pause, seconds)
 
 
-def with_pauses(attempt: Callable[[bool], T], controls: Controls | None, stop: StopSignal, reporter: Reporter) -> T:
+def with_pauses(attempt: Callable[[bool], T], controls: Controls | None, stop: StopSignal, reporter: Reporter, resume: str = "auto") -> T:
     """``attempt`` until it returns something other than a pause.
 
     Args:
         attempt: trains from the last checkpoint; it is told whether it was paused before. When it raises Paused, nothing
             of the run lies on the device.
+        resume: of the run's settings.
 
     Raises:
         Interrupted: stopped, also during a pause.
@@ -117,7 +119,7 @@ def with_pauses(attempt: Callable[[bool], T], controls: Controls | None, stop: S
             reporter.message(f"{paused} The device is free until it is resumed.")
             while controls.pause_requested():
                 if stop.requested():
-                    raise Interrupted(f"Training stopped at step {paused.step} while it was paused; queue again to go on.") from paused
+                    raise Interrupted(f"Training stopped at step {paused.step} while it was paused; {how_to_go_on(resume)}.") from paused
                 controls.wait(_LOOK_EVERY)
             controls.announce("running")
             again = True

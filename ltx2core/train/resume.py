@@ -12,6 +12,11 @@ from .state import Checkpointer, Facts, TrainState, check_same_run, load_state
 _METRICS = "metrics.jsonl"
 
 
+def how_to_go_on(resume: str) -> str:
+    """What a person does to go on with a run that was stopped; ``new`` would begin it anew."""
+    return "set resume to auto and queue again to go on" if resume == "new" else "queue again to go on"
+
+
 def set_aside(checkpoints: Checkpointer, after: int = -1) -> Path | None:
     """Move checkpoints of steps above ``after`` into ``earlier-<n>`` beside them, a copy of the losses first.
 

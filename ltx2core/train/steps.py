@@ -9,6 +9,7 @@ from ..protocols import Interrupted, StopSignal
 from .controls import Controls, Paused
 from .feed import Feed
 from .previews import Preview, run_previews
+from .resume import how_to_go_on
 from .session import Session
 from .settings import TrainSettings
 from .validate import divergence
@@ -30,11 +31,6 @@ def _due(step: int, every: int) -> bool:
     return every > 0 and step % every == 0
 
 
-def _again(train: TrainSettings) -> str:
-    """What goes on with the run; ``resume`` new would begin it anew."""
-    return "set resume to auto and queue again to go on" if train.resume == "new" else "queue again to go on"
-
-
 def _heard(session: Session, outside: Outside, last: int) -> bool:
     """Honour what was asked for since the last step; True to end here.
 
@@ -43,14 +39,14 @@ def _heard(session: Session, outside: Outside, last: int) -> bool:
     """
     if outside.stop.requested():
         session.save()
-        raise Interrupted(f"Training stopped at step {session.step} of {last}; its state is saved, {_again(session.run.train)}.")
+        raise Interrupted(f"Training stopped at step {session.step} of {last}; its state is saved, {how_to_go_on(session.run.train.resume)}.")
     controls = outside.controls
     if controls is None:
         return False
     if controls.stop_requested():
         controls.announce("stopping")
         session.save()
-        session.reporter.message(f"Training ends at step {session.step} of {last}, as was asked; {_again(session.run.train)}.")
+        session.reporter.message(f"Training ends at step {session.step} of {last}, as was asked; {how_to_go_on(session.run.train.resume)}.")
         return True
     if controls.pause_requested():
         controls.announce("pausing")
@@ -76,7 +72,7 @@ def _after_step(session: Session, train: TrainSettings, outside: Outside, last: 
     if done or _due(step, train.preview_every):
         _preview(session, train, outside)
     if why and not done:
-        raise LTX2Error(f"{why}, so training stopped at step {step}; lower the learning rate under a new name, or {_again(train)} all the same.")
+        raise LTX2Error(f"{why}, so training stopped at step {step}; lower the learning rate under a new name, or {how_to_go_on(train.resume)} all the same.")
 
 
 def _preview(session: Session, train: TrainSettings, outside: Outside) -> None:

@@ -105,8 +105,8 @@ def test_cancel_during_a_pause_is_an_interrupt(go, surroundings):
         stop.stopped = state == "paused"
 
     controls = RunControls(tell)
-    with pytest.raises(Interrupted, match="at step 2 while it was paused"):
-        with_pauses(lambda again: go("run", controls=controls, reporter=AtStep(2, lambda: controls.request("pause"))), controls, stop, surroundings["reporter"])
+    with pytest.raises(Interrupted, match="at step 2 while it was paused; set resume to auto and queue again"):
+        with_pauses(lambda again: go("run", controls=controls, reporter=AtStep(2, lambda: controls.request("pause"))), controls, stop, surroundings["reporter"], "new")
 
 
 def test_stop_during_a_pause_ends_without_training_again(go, tmp_path, surroundings):
