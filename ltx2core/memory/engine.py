@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -25,12 +25,11 @@ from .blocks import BlockRunnerFor, Programs
 from .quantize import FORMATS, LIBRARIES, dequantised, own_names, quantise_block
 from .stores import ResidentStore, RingStore, Tensors, WeightStore
 from .streams import can_capture, stream_of
+from .suited import drops, suited
 
 PRECISIONS = ("bf16", *FORMATS, *LIBRARIES)
 HOSTED = ("", "inputs", "results")
 _WARM_UP = 2
-# Parts of the model whose adapters a block's gradients never reach.
-_FROM_THE_BLOCKS_ON = ("transformer_blocks.", "proj_out.", "audio_proj_out.")
 # cuDNN's is the fastest on Hopper, flash everywhere else; the plain one always works.
 _ATTENTION = [SDPBackend.CUDNN_ATTENTION, SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
 
@@ -70,11 +69,6 @@ Bring = Callable[[int, nn.Module, torch.device], None]
 
 def adapter_parameters(block: nn.Module) -> dict[str, nn.Parameter]:
     return {n: p for n, p in block.named_parameters() if p.requires_grad}
-
-
-def learns_before_blocks(model: nn.Module) -> bool:
-    """Whether an adapter has a part in what the blocks read. Written-out blocks give gradients to none but their own adapters."""
-    return any(p.requires_grad and not name.startswith(_FROM_THE_BLOCKS_ON) for name, p in model.named_parameters())
 
 
 def bring_own(index: int, block: nn.Module, device: torch.device) -> None:
@@ -127,7 +121,7 @@ class _Form:
 
 def _compiled_form(blocks: Sequence[nn.Module], settings: MemorySettings, device: torch.device, shard: Shard | None, bring: Bring) -> _Form:
     store = make_store(blocks, settings, device, shard, bring)
-    runner = BlockRunnerFor(Programs.of_all(blocks, settings.compiled), store, [adapter_parameters(b) for b in blocks], settings.kept)
+    runner = BlockRunnerFor(Programs.of_all(blocks, settings.compiled), store, [adapter_parameters(b) for b in blocks], settings.kept, drops(blocks))
     names = [own_names(b) for b in blocks]
     return _Form(runner, store, lambda index, tensors, dtype: {names[index][n]: t for n, t in dequantised(tensors, dtype).items()}, False)
 
@@ -169,7 +163,7 @@ class FastEngine:
     """
 
     def __init__(self, model: nn.Module, objective: Objective, device: torch.device, settings: MemorySettings, shard: Shard | None = None, bring: Bring = bring_own):
-        settings = replace(settings, fused=False) if learns_before_blocks(model) else settings
+        settings = suited(settings, model)
         self._model, self._objective, self._device, self._settings = model, objective, device, settings
         blocks = list(model.transformer_blocks)
         # Where blocks wait in host memory the fresh adapter was made there too.

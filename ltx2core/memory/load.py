@@ -11,6 +11,7 @@ from ..train.settings import RunConfig
 from ..train.targets import choose
 from ..train.trained_values import trained_values
 from .plan import Load
+from .suited import before_blocks
 
 
 def load_of(run: RunConfig, shapes: Shapes, sizes: Sequence[tuple[int, int, int, float, int]], has_audio: bool) -> Load:
@@ -27,8 +28,9 @@ def load_of(run: RunConfig, shapes: Shapes, sizes: Sequence[tuple[int, int, int,
     counts = [((0 if alone else video_tokens(f, h, w)) + audio_latent_length(f, rate), (0 if whole else own) or run.train.batch_size) for f, h, w, rate, own in sizes]
     tokens, samples = max(t * n for t, n in counts), max(n for _, n in counts)
     modules = choose(run.lora.targets, block_count(shapes), has_audio, alone).modules
+    written_out = run.lora.kind == "lora" and not run.lora.dropout and not before_blocks(modules)
     saved = trained = trained_values(run.lora, shapes, modules)
     if run.lora.kind == "lokr":
         # The plan's constants are those of LoRAs. A LoKr trains fewer values and makes larger products on the way.
         trained = max(saved, trained_values(replace(run.lora, kind="lora"), shapes, modules))
-    return Load(tokens, samples, trained, run.train.optimizer if run.train.optimizer == "adamw_bf16" else "adamw", saved)
+    return Load(tokens, samples, trained, run.train.optimizer if run.train.optimizer == "adamw_bf16" else "adamw", saved, written_out, run.lora.dropout > 0)

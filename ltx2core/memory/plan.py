@@ -17,6 +17,7 @@ from ..errors import LTX2Error
 from ..protocols import MemoryPlanned
 from .engine import MemorySettings
 from .quantize import is_quantisable
+from .suited import with_dropout
 
 GIB = 2**30
 # Bytes of a trained value: itself, its gradient, two moments; with a float32 master the latter three are float32.
@@ -84,7 +85,8 @@ class BaseSize:
 @dataclass(frozen=True)
 class Load:
     """The largest bucket of a run: tokens of video and sound in a batch, samples in it, trained values. saved: of those, what a
-    checkpoint has, where the plan counts more (see ``load_of``); 0 for all.
+    checkpoint has, where the plan counts more (see ``load_of``); 0 for all. written_out: whether the written-out blocks serve
+    its adapter; drops: whether that drops values at random (see ``suited``).
     """
 
     tokens: int
@@ -92,6 +94,14 @@ class Load:
     trained: int
     optimizer: str = "adamw"
     saved: int = 0
+    written_out: bool = True
+    drops: bool = False
+
+    def possible(self, settings: MemorySettings, blocks: int) -> MemorySettings:
+        """``settings`` as a step of this run can be carried out on a model of ``blocks``."""
+        if not self.written_out:
+            settings = replace(settings, fused=False, hosted="", captured=settings.captured and not settings.streamed)
+        return with_dropout(settings, blocks) if self.drops else settings
 
 
 @dataclass(frozen=True)
@@ -136,7 +146,8 @@ class Plan:
 
 
 def predict(size: BaseSize, load: Load, settings: MemorySettings, cards: int = 1) -> Plan:
-    """Peak bytes of a training step, on each of ``cards`` that share the blocks out."""
+    """Peak bytes of a training step, on each of ``cards`` that share the blocks out; with as much of ``settings`` as is possible."""
+    settings = load.possible(settings, size.blocks)
     block = size.block_bytes(settings.precision)
     streamed, kept = min(settings.streamed, size.blocks), min(settings.kept, size.blocks)
     gathered = _GATHERED * block if cards > 1 else 0

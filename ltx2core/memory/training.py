@@ -137,6 +137,8 @@ def _train_planned(models: Models, run: RunConfig, cache: DatasetCache, memory: 
     plan = placed.plan
     if plan is not None:
         reporter.memory(plan.told(free_device_bytes(residency.device)))
+        if run.lora.dropout and not plan.settings.compiled:
+            reporter.message("With dropout blocks are neither compiled nor captured, since what is computed again must drop the same values: a step takes longer.")
     if placed.sharded:
         # On a processor with the arithmetic of the plain step, as without sharding.
         sharded = plan.settings if plan else memory or MemorySettings(fused=False)
@@ -155,7 +157,7 @@ def _train_planned(models: Models, run: RunConfig, cache: DatasetCache, memory: 
         reporter.message("Triton is not installed, so the blocks are not compiled: a step takes longer; the result is the same.", "warning")
         settings = replace(settings, compiled=False)
     wanted = memory or MemorySettings()
-    if wanted.captured and not settings.captured:
+    if wanted.captured and not settings.captured and not can_capture(residency.device):
         reporter.message(
             "Device memory comes from CUDA's own allocator here, which captured steps cannot use: each step is launched kernel by kernel and takes longer, "
             "with the same result. Start ComfyUI with --disable-cuda-malloc for the faster form.",

@@ -1,6 +1,7 @@
 """The plan against what was measured on a card, and against its own promises."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -56,6 +57,19 @@ def test_steps_that_cannot_be_captured_need_more(size):
         choose(size, load("2x17x480x832"), 4.9 * GIB, 100 * GIB, captured=False)
     least = choose(size, load("2x17x480x832"), 5.2 * GIB, 100 * GIB, captured=False)
     assert least.settings == MemorySettings("int8", streamed=48, slots=2, hosted="inputs", captured=False)
+
+
+def test_what_only_written_out_blocks_can_do_is_not_planned_without_them(size):
+    """Nothing waits in host memory then, and the blocks' inputs count on the card; with dropout a step is captured only where all is kept."""
+    lora = load("1x121x512x768")
+    other, dropping = replace(lora, written_out=False), replace(lora, written_out=False, drops=True)
+    assert choose(size, lora, 42 * GIB, 200 * GIB).settings.hosted == "results"
+    plan = choose(size, other, 44 * GIB, 200 * GIB)
+    assert plan.settings == MemorySettings(fused=False) and plan.host == 0 and plan.total > predict(size, lora, MemorySettings(hosted="results")).total
+    streamed = MemorySettings("int8", streamed=48, hosted="inputs")
+    assert predict(size, other, streamed).settings == MemorySettings("int8", streamed=48, fused=False, captured=False)
+    assert predict(size, dropping, MemorySettings()).settings == MemorySettings(fused=False, compiled=False, captured=False)
+    assert predict(size, dropping, MemorySettings(kept=48)).settings == MemorySettings(kept=48, fused=False), "nothing is computed again"
 
 
 def test_nothing_fits_is_said_with_what_to_do(size):

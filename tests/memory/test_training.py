@@ -15,6 +15,7 @@ from ltx2core.cache.store import Store
 from ltx2core.checkpoint.combined import open_checkpoint
 from ltx2core.checkpoint.shapes import transformer_shapes
 from ltx2core.errors import LTX2Error
+from ltx2core.fused.runner import FusedRunner
 from ltx2core.memory.engine import FastEngine, MemorySettings, fast_engine
 from ltx2core.memory import training
 from ltx2core.memory.load import load_of
@@ -224,6 +225,22 @@ def test_the_plan_goes_by_the_largest_batch_of_any_dataset(models):
     assert (load.tokens, load.samples) == (max(tokens.values()), 8)
     shared = load_of(RunConfig(LoRASettings(), TrainSettings(batch_size=2, global_batch=8)), shapes, sizes, True)
     assert (shared.tokens, shared.samples) == (2 * tokens[1], 2)
+
+
+@pytest.mark.parametrize(
+    ("lora", "written_out", "drops"),
+    [({}, True, False), ({"targets": ("*.attn1.to_q", "proj_out")}, True, False), ({"targets": ("*.attn1.to_q", "patchify_proj")}, False, False), ({"kind": "loha"}, False, False),
+     ({"dropout": 0.1}, False, True)], ids=str,
+)  # fmt: skip
+def test_the_plan_knows_whether_the_written_out_blocks_serve(lora, written_out, drops, models):
+    """As the engine decides it, which has the adapters themselves."""
+    settings, shapes = LoRASettings(rank=2, **lora), transformer_shapes(models.checkpoint)
+    load = load_of(RunConfig(settings), shapes, [(9, 64, 64, 25.0, 0)], True)
+    assert (load.written_out, load.drops) == (written_out, drops)
+    model = models.component("transformer")
+    with injected(model, settings, choose(settings.targets, 2, True).modules, 0, torch.float32):
+        engine = FastEngine(model, Objective.of(TrainSettings()), torch.device("cpu"), MemorySettings(captured=False, compiled=False))
+        assert isinstance(engine._form.runner, FusedRunner) is written_out
 
 
 def test_the_plan_knows_what_each_kind_trains(models):
