@@ -33,6 +33,7 @@ from .sample.reference import read_reference, reference_to_video
 from .sample.settings import SampleSettings
 from .text.features import TextFeatures
 from .text.source import TextEncoderSource, open_text_encoder
+from .train.audio_only import check_pictures
 from .train.hub_push import push_adapter
 from .train.loop import TrainResult
 from .train.loss_plot import draw_losses
@@ -66,14 +67,16 @@ class Runner:
     def adapter_path(self) -> Path:
         return self.output / f"{self.run.name}.safetensors"
 
-    def cache(self, dataset: Mapping | None = None) -> DatasetCache:
-        """The dataset given, or all that the run trains on."""
+    def cache(self, dataset: Mapping | None = None, pictures: bool = False) -> DatasetCache:
+        """The dataset given, or all that the run trains on; ``pictures``: sound without picture is refused before anything is encoded."""
         if dataset is None and self.run.cache_files is not None:
             return DatasetCache.load(Path(self.run.cache_files.train))
         specs = self.run.specs if dataset is None else (DatasetSpec.from_dict(dataset),)
         found = told(self.world, partial(self.scan, specs))
         for message in found.messages:
             self.reporter.message(message)
+        if pictures:
+            check_pictures(clip for index in found.indexes for clip in index.clips)
         common = {**self.services, "world": self.world, "vae": self.run.vae_memory, "text_encoder_streamed": self.run.text_encoder_streamed}
         return joined([build_cache(p, self.models.checkpoint, self.text_encoder, self.cache_dir, **common) for p in found.indexes], shares_of(specs))
 
@@ -110,7 +113,7 @@ class Runner:
 
     def train(self) -> TrainResult:
         """Caches, trains, writes the adapter and ``loss.png``, and pushes it where the run says so."""
-        run, cache = self.run, self.cache()
+        run, cache = self.run, self.cache(pictures=not self.run.config.train.audio_only)
         start = load_adapter(Path(run.adapter), self.models.checkpoint.family.name) if run.adapter else None
         result = train_lora(
             self.models, run.config, cache, directory=self.output / "runs" / run.name, name=run.name, **self.services,

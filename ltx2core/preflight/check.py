@@ -61,6 +61,7 @@ def _dataset(dataset: Looked, config: RunConfig) -> Iterable[Finding]:
     yield from clips.dropped(index)
     yield from captions.captions(index)
     yield from clips.masks(index)
+    yield from clips.partners(index)
     yield from clips.rates(dataset)
     yield from clips.sound(dataset, train.audio_weight, train.audio_only)
     hdr = sorted({Path(p).name for p, info in dataset.infos.items() if info.hdr})

@@ -94,6 +94,14 @@ def masks(index: DatasetIndex) -> Iterable[Finding]:
         yield Finding(WARNING, "masks", " ".join([text, *reasons]), f"Put masks with the clips' names, proportions and lengths into {spec.mask_folder}.", tuple(without))
 
 
+def partners(index: DatasetIndex) -> Iterable[Finding]:
+    """What the folder of other sounds has no clip for, and which clips no sound."""
+    folder = index.spec.sound_folder
+    for message in index.messages if folder else ():
+        if "found no sound of their name" in message or f" sounds in {folder}" in message:
+            yield Finding(WARNING, "sound", message, f"Give both files the same name, except for the ending, in {index.spec.name} and {folder}.")
+
+
 def rates(looked: Looked) -> Iterable[Finding]:
     """Clips whose own rate is not the training rate: frames are repeated or left out, which can look jerky."""
     spec = looked.index.spec

@@ -12,7 +12,7 @@ from ..sample.guidance import warnings
 from ..sample.settings import SampleSettings
 from ..train.crepa import CrepaSettings
 from ..train.settings import RunConfig
-from .finding import ERROR, INFO, WARNING, Finding
+from .finding import ERROR, INFO, WARNING, Finding, named, of
 
 _FEWEST, _MOST_PASSES = 5, 500
 
@@ -30,8 +30,19 @@ def training(run: RunConfig, clips: Sequence[Clip]) -> Iterable[Finding]:
         yield Finding(WARNING, "steps", "The run ends before every sample was seen once.", "Train more steps.")
     if train.optimizer == "adamw_bf16" and train.dtype == "float32":
         yield Finding(ERROR, "optimizer", "The optimizer adamw_bf16 needs an adapter in bf16, and dtype is float32.", "Set dtype to bf16, or optimizer to adamw.")
+    yield from _sound_alone(run, clips)
     if train.crepa is not None and not train.crepa.own_features and not train.audio_only:
         yield from _teacher(train.crepa)
+
+
+def _sound_alone(run: RunConfig, clips: Sequence[Clip]) -> Iterable[Finding]:
+    """Sound without picture in a run that trains pictures; the other way round is told dataset by dataset."""
+    bare = sorted({Path(c.path).name for c in clips if not c.has_video})
+    if not bare or run.train.audio_only:
+        return
+    text = f"{of(len(bare), 'file')} {'is' if len(bare) == 1 else 'are'} sound without picture, which a run with audio_only off does not train: {named(bare)}."
+    advice = "Switch audio_only on." if all(not c.has_video for c in clips) else "Train the sounds in a run of their own, with audio_only on."
+    yield Finding(ERROR, "sound", text, advice, tuple(bare))
 
 
 def _teacher(crepa: CrepaSettings) -> Iterable[Finding]:

@@ -38,10 +38,19 @@ class _Likenesses:
         return float(self._model.embedding(small_frames(path)) @ self._seen[cell.row])
 
 
+def _read(path: Path) -> dict[str, dict]:
+    """What was measured before; a damaged file only means that all is measured again."""
+    try:
+        known = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return known if isinstance(known, dict) and all(isinstance(entry, dict) for entry in known.values()) else {}
+
+
 def measure_cells(plan: Plan, cells: Sequence[Cell], paths: Sequence[Path], model: PictureModel | None, folder: Path) -> list[dict[str, float | None]]:
     """Scores of every cell; those that ``scores.json`` has of the same file, model and reference are not measured again."""
     kept = folder / "scores.json"
-    known = json.loads(kept.read_text(encoding="utf-8")) if kept.is_file() else {}
+    known = _read(kept)
     likenesses = _Likenesses(plan, model, {c.row: p for c, p in zip(cells, paths, strict=True) if c.column == ORIGINAL})
     results = []
     for cell, path in zip(cells, paths, strict=True):

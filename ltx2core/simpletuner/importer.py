@@ -150,7 +150,10 @@ def _place(run: dict, datasets: Sequence[Imported]) -> None:
             raise LTX2Error(f"{len(found)} datasets are for {role}; keep one ({', '.join(d.name for d in found)}).")
         if found:
             run[name] = {k: v for k, v in found[0].spec.items() if k != "probability"}
-    if all(d.audio_only for d in trained):
+    alone = [d.name for d in trained if d.audio_only]
+    if 0 < len(alone) < len(trained):
+        raise LTX2Error(f"{', '.join(alone)} trains sound alone and other datasets have pictures, which one run does not do; import each with the others disabled.")
+    if alone:
         put(run, "train.audio_only", True)
     std = run["train"]["timesteps"].get("std", 1.0)
     offsets = [[d.name, d.offset * std] for d in trained if d.offset]

@@ -6,13 +6,15 @@ Modulation as in the whole model: x + gate * f(norm(x) * (1 + scale) + shift), s
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from ..cache.dataset import DatasetCache, Sample
+from ..cache.dataset import CachedClip, DatasetCache, Sample
+from ..data.clip import Clip
 from ..errors import LTX2Error
 from ..models.audio_branch import of_sound
 from ..models.forward import Modality
@@ -59,15 +61,16 @@ def without_video(sample: Sample) -> tuple[int, int, int, int]:
     return channels, frames, 1, 1
 
 
-def check_pictures(cache: DatasetCache) -> None:
+def check_pictures(clips: Iterable[CachedClip | Clip]) -> None:
     """Clips of sound alone stand beside zero video latents, which must not be learned as a picture.
 
     Raises:
         LTX2Error: names the first such clip.
     """
-    bare = next((c for c in cache.clips if not c.has_video), None)
+    bare = next((c for c in clips if not c.has_video), None)
     if bare is not None:
-        raise LTX2Error(f"{bare.source} is sound without picture; switch on audio_only, or take sound files out of the dataset.")
+        name = Path(bare.path).name or bare.source
+        raise LTX2Error(f"{name} is sound without picture; switch on audio_only, or take sound files out of the dataset.")
 
 
 def check_audio_only(cache: DatasetCache, modules: Sequence[str]) -> None:

@@ -49,4 +49,4 @@ def check_methods(run: RunConfig, model: nn.Module, data: RunData, targets: Targ
             raise LTX2Error("Sound is trained alone, and reference videos belong to the picture; switch audio_only off, or leave the references out.")
         check_audio_only(data.training, targets.modules)
     else:
-        check_pictures(data.training)
+        check_pictures(data.training.clips)

@@ -113,6 +113,27 @@ def test_sound(tiny_run, film):
     assert any("audio_weight" in f.text for f in tiny_run.check(train={"steps": 20, "audio_weight": 0.0}).about("sound"))
 
 
+def test_sound_without_picture_needs_a_run_of_its_own(tiny_run, film):
+    """Training would refuse it after everything is cached."""
+    sounds = {"folder": "sounds", "dataset_type": "audio", "caption_strategy": "filename"}
+    (tiny_run.folder / "sounds").mkdir()
+    film(tiny_run.folder / "sounds" / "voice.mp4", 1)
+    (both,) = tiny_run.check(dataset=None, datasets=[tiny_run.dataset()["dataset"], sounds]).errors
+    assert both.topic == "sound" and both.files == ("voice.mp4",) and "run of their own" in both.advice
+    (alone,) = tiny_run.check(dataset=sounds).errors
+    assert alone.advice == "Switch audio_only on."
+    assert not tiny_run.check(dataset=sounds, train={"steps": 20, "audio_only": True}).errors
+    assert main(["train", str(tiny_run.write(dataset=sounds)), "--device", "cpu"]) == 1 and not (tiny_run.folder / "out" / "cache" / "latents").exists()
+
+
+def test_sounds_without_a_partner(tiny_run, film):
+    (tiny_run.folder / "sounds").mkdir()
+    for name in ("0", "1", "other"):
+        film(tiny_run.folder / "sounds" / f"{name}.mp4", 1)
+    found = [f.text for f in tiny_run.check(**tiny_run.dataset(sound_folder="sounds")).about("sound") if f.severity == "warning"]
+    assert len(found) == 2 and "4 clips found no sound of their name" in found[0] and "2.mp4" in found[0] and "other.mp4" in found[1]
+
+
 def test_memory_and_disk(tiny_run, monkeypatch):
     fits = tiny_run.check(Free(2 * GIB, 4 * GIB))
     assert not fits.errors

@@ -170,6 +170,14 @@ def test_table_and_scores(made):
         assert float(row["motion"]) == pytest.approx(np.abs(np.diff(frames.numpy(), axis=0)).mean() / 255, abs=2e-4)
 
 
+@pytest.mark.parametrize("content", ["{broken", "[1]", '{"a": 1}'])
+def test_damaged_scores_are_measured_again(plan, tiny_models, services, copied, content):
+    before = (copied / "cells.csv").read_text(encoding="utf-8")
+    (copied / "scores.json").write_text(content, encoding="utf-8")
+    assert validate(tiny_models, plan, copied, scores=True, **services).made == 0
+    assert (copied / "cells.csv").read_text(encoding="utf-8") == before
+
+
 def likeness(result):
     return {r["file"].split("__")[1]: r["similarity"] for r in csv.DictReader(result.table.open(encoding="utf-8", newline=""))}
 

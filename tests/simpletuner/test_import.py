@@ -157,6 +157,15 @@ def test_the_vae_settings_reach_the_encoder(files, monkeypatch):
     assert not set(entries[0]) & set(entries[1])
 
 
+def test_sound_alone_beside_pictures_is_refused(lowest, backends, tmp_path):
+    sounds = {"id": "voices", "type": "local", "dataset_type": "audio", "instance_data_dir": "voices", "caption_strategy": "filename"}
+    with pytest.raises(LTX2Error, match="voices trains sound alone and other datasets have pictures"):
+        import_config(lowest, [*backends, sounds], tmp_path)
+    run = import_config(lowest, [*backends, {**sounds, "disabled": True}], tmp_path).run
+    assert "audio_only" not in run["train"]
+    assert import_config(lowest, [{**b, "disabled": True} for b in backends[:1]] + [sounds], tmp_path).run["train"]["audio_only"]
+
+
 def test_two_imported_datasets_train_together(files, backends):
     second = {**backends[0], "id": "more", "probability": 3.0, "instance_data_dir": "datasets/more"}
     write_demo_clips(files / "datasets" / "more", seed=5, count=2)
