@@ -22,6 +22,7 @@ from .recipe import read_recipe, read_tags
 T = TypeVar("T")
 
 GRID_TAG, RECIPES_TAG = "ltx2_grid", "ltx2_recipes"
+_MOST_RECIPES = 512 * 1024  # bytes: the host's page reads the graph from the first 2 MiB of a file
 _WIDEST, _TALLEST = 3840, 2160  # what players and their decoders take everywhere
 # Fonts with Japanese, Chinese and Korean, then one with Greek and Cyrillic, as Linux, Windows and macOS have them.
 _FONTS = ("NotoSansCJK-Regular.ttc", "YuGothM.ttc", "msgothic.ttc", "msyh.ttc", "Hiragino Sans GB.ttc", "ArialUnicode.ttf", "DejaVuSans.ttf")
@@ -188,9 +189,10 @@ def write_grids(
 
 
 def _recipes(rows: Sequence[GridRow]) -> dict[str, str]:
-    """What each clip of a page was made with, by its file's name, as the clips themselves say it."""
+    """What each clip of a page was made with, by its file's name, as the clips themselves say it; nothing where that is too much."""
     found = {f.name: recipe for row in rows for f in row.files if f is not None and (recipe := read_recipe(f)) is not None}
-    return {RECIPES_TAG: json.dumps(found, ensure_ascii=False)} if found else {}
+    text = json.dumps(found, ensure_ascii=False)
+    return {RECIPES_TAG: text} if found and len(text.encode()) <= _MOST_RECIPES else {}
 
 
 def _content(columns: Sequence[str], rows: Sequence[GridRow], look: tuple[int, ...]) -> str:

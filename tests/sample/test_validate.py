@@ -161,6 +161,16 @@ def test_stop_says_how_far_it_came(plan, tiny_models, services, tmp_path):
         validate(tiny_models, plan, tmp_path, **services)
 
 
+def test_recipes_leave_room_for_the_graph(plan, tiny_models, services, copied, monkeypatch):
+    """The host's page looks for the graph in the first 2 MiB."""
+    import ltx2core.sample.grid as grid
+
+    monkeypatch.setattr(grid, "_MOST_RECIPES", 3000)
+    (copied / "grid.mp4").unlink()
+    result = validate(tiny_models, plan, copied, tags=GRAPH, **services)
+    assert "ltx2_recipes" not in read_tags(result.grids[0]) and host_reader(result.grids[0]) == {k: json.loads(v) for k, v in GRAPH.items()}
+
+
 def test_table_and_scores(made):
     result = made[0]
     rows = list(csv.DictReader(result.table.open(encoding="utf-8", newline="")))
