@@ -163,6 +163,8 @@ def _check_shapes(header: Header, module: str, shapes: Mapping[str, tuple[int, .
     for a, b in pairs:
         if a in shapes and (len(shapes[a]) != 2 or len(shapes[b]) != 2 or shapes[a][1] != shapes[b][0]):
             raise LTX2Error(f"{header.path.name}: layer {module} has matrices {shapes[b]} and {shapes[a]} that do not fit; save it again.")
+    if "dora_scale" in shapes and shapes["dora_scale"] not in ((shapes["lora_B.weight"][0], 1), (shapes["lora_B.weight"][0],)):
+        raise LTX2Error(f"{header.path.name}: layer {module} has a dora_scale of shape {shapes['dora_scale']}, and one number for each output is read; train it with the sizes of outputs (wd_on_output).")
 
 
 def _check_family(header: Header, family: str | None) -> str | None:

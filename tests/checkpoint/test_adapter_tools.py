@@ -188,6 +188,18 @@ def test_a_dora_by_magnitudes_is_refused_as_one(tmp_path, ending):
             read(tmp_path / "peft.safetensors")
 
 
+def test_a_dora_by_inputs_is_refused(tmp_path):
+    """LyCORIS writes (1, in) without wd_on_output: in a square layer it would be taken for outputs."""
+    state = {f"diffusion_model.{Q}.lora_A.weight": torch.zeros(2, 128), f"diffusion_model.{Q}.lora_B.weight": torch.zeros(128, 2)}
+    for shape, fits in (((1, 128), False), ((128, 1), True), ((128,), True)):
+        save_file({**state, f"diffusion_model.{Q}.dora_scale": torch.ones(shape)}, tmp_path / "d.safetensors")
+        if fits:
+            assert load_adapter(tmp_path / "d.safetensors").layers[Q].scale.shape == (128, 1)
+        else:
+            with pytest.raises(LTX2Error, match=r"dora_scale of shape \(1, 128\), and one number for each output is read"):
+                load_adapter(tmp_path / "d.safetensors")
+
+
 def test_inspect_reads_what_the_file_says(tmp_path, capsys):
     state = {f"lora_unet_transformer_blocks_{i}_attn1_to_q.{n}": t for i in (0, 1) for n, t in (("lora_down.weight", torch.zeros(8, 128)), ("lora_up.weight", torch.zeros(128, 8)), ("alpha", torch.tensor(16.0)))}
     path = tmp_path / "mine.safetensors"
