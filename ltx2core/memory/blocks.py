@@ -13,7 +13,7 @@ from torch.func import functional_call
 
 from ..models.forward import BlockInputs
 from .linears import for_gradients
-from .quantize import dequantised, is_quantised, own_names
+from .quantize import dequantised, is_quantised, own_names, under_own_names
 from .stores import Tensors, WeightStore
 
 _MOST_FORMS = 256
@@ -33,14 +33,14 @@ class BlockProgram:
         self._call: BlockCall = torch.compile(self._run, dynamic=False) if compiled else self._run
 
     def _run(self, frozen: Tensors, adapter: Tensors, hidden: Tensor, audio_hidden: Tensor, fields: dict) -> tuple[Tensor, Tensor]:
-        weights = {**{self._names[n]: t for n, t in dequantised(frozen, hidden.dtype).items()}, **adapter}
+        weights = {**dequantised(frozen, hidden.dtype), **adapter}
         return functional_call(self._block, weights, (), {"hidden_states": hidden, "audio_hidden_states": audio_hidden, **BlockInputs(**fields).arguments()})
 
     def __call__(self, frozen: Tensors, adapter: Tensors, hidden: Tensor, audio_hidden: Tensor, inputs: BlockInputs) -> tuple[Tensor, Tensor]:
         # Else a compiled block keeps its weights in full precision from forward to backward.
         small = partitioning.patch(ban_recompute_materialized_backward=False) if is_quantised(frozen) else nullcontext()
         with small:
-            return self._call(frozen, adapter, hidden, audio_hidden, vars(inputs))
+            return self._call(under_own_names(frozen, self._names), adapter, hidden, audio_hidden, vars(inputs))
 
 
 @dataclass(frozen=True)

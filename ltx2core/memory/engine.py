@@ -22,7 +22,7 @@ from ..train.live_blocks import live_blocks
 from ..train.objective import Objective
 from ..train.step import StepLosses, training_step, velocities
 from .blocks import BlockRunnerFor, Programs
-from .quantize import FORMATS, LIBRARIES, dequantised, own_names, quantise_block
+from .quantize import FORMATS, LIBRARIES, dequantised, own_names, quantise_block, under_own_names
 from .stores import ResidentStore, RingStore, Tensors, WeightStore
 from .streams import can_capture, stream_of
 from .suited import drops, suited
@@ -123,7 +123,7 @@ def _compiled_form(blocks: Sequence[nn.Module], settings: MemorySettings, device
     store = make_store(blocks, settings, device, shard, bring)
     runner = BlockRunnerFor(Programs.of_all(blocks, settings.compiled), store, [adapter_parameters(b) for b in blocks], settings.kept, drops(blocks))
     names = [own_names(b) for b in blocks]
-    return _Form(runner, store, lambda index, tensors, dtype: {names[index][n]: t for n, t in dequantised(tensors, dtype).items()}, False)
+    return _Form(runner, store, lambda index, tensors, dtype: dequantised(under_own_names(tensors, names[index]), dtype), False)
 
 
 def _fused_form(blocks: Sequence[nn.Module], settings: MemorySettings, device: torch.device, shard: Shard | None, bring: Bring) -> _Form | None:

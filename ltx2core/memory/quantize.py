@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
@@ -118,6 +118,11 @@ def quantise_block(block: nn.Module, kind: str) -> dict[str, Tensor]:
 
 
 SCALE = "::scale"
+
+
+def under_own_names(tensors: dict[str, Tensor], names: Mapping[str, str]) -> dict[str, Tensor]:
+    """Tensors of the store under the names of one block's parameters; ``names``: its ``own_names``."""
+    return {names[n.removesuffix(SCALE)] + (SCALE if n.endswith(SCALE) else ""): t for n, t in tensors.items()}
 
 
 def is_quantised(tensors: dict[str, Tensor]) -> bool:

@@ -101,8 +101,7 @@ def train_lora(
     films = ClipPreviews(models, previews, directory, name, residency=residency, scale=_preview_scale(run, cache, shown), **services) if previews else None
     common = {
         "directory": directory, **services, "base": models.checkpoint.fingerprint("transformer"), "name": name, "validation": validation,
-        "adapter": adapter, "references": shown, "regularisation": regularisation,
-        "controls": controls, "preview": films, "until": until, "world": world,
+        "adapter": adapter, "references": shown, "regularisation": regularisation, "controls": controls, "preview": films, "until": until, "world": world,
     }  # fmt: skip
 
     def attempt(again: bool) -> TrainResult:
