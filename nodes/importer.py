@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 from comfy_api.latest import io
 
 from ..ltx2core.data.scan import scan
+from ..ltx2core.data.spec import DatasetSpec
 from ..ltx2core.errors import LTX2Error
 from ..ltx2core.runspec import RunFile
 from ..ltx2core.simpletuner.importer import ImportedRun, datasets_of, import_files
+from ..ltx2core.simpletuner.report import Report
 from ..ltx2core.strict import from_dict
 from .base import ADVANCED, CATEGORY, DatasetWire, LoRASettingsWire, MemoryWire, TrainSettingsWire, running
 from .folders import folder_state
+
+# What the datasets of a run are for.
+_ROLES = {"train": "its clips are trained on", "validation": "its clips are held out", "references": "its clips are references", "regularisation": "its clips are for regularisation"}
 
 
 def _path(host, name: str) -> Path | None:
@@ -25,6 +31,14 @@ def _imported(host, config: str, datasets: str, root: str) -> ImportedRun:
     if path is None:
         raise LTX2Error("The config is empty; give the path of SimpleTuner's config.json.")
     return import_files(path, _path(host, datasets), root=_path(host, root))
+
+
+def _told(report: Report, found: Sequence[tuple[str, DatasetSpec]], which: int) -> str:
+    """The report and the numbers of the datasets, in the host's language; told by lines, so that values stay what they are."""
+    from .host.language import told
+
+    datasets = (f"  {n} {spec.name}: {told(_ROLES[role])}" for n, (role, spec) in enumerate(found, 1))
+    return "\n".join([report.said(told), "", told(f"Datasets to choose from with which; this one is {which}:"), *datasets])
 
 
 class LTX2ImportSimpleTuner(io.ComfyNode):
@@ -73,11 +87,11 @@ class LTX2ImportSimpleTuner(io.ComfyNode):
             imported = _imported(host, config, datasets, root)
             run = from_dict(RunFile, imported.run, "run")
             found = datasets_of(run)
-            numbered = "; ".join(f"{n} {spec.name} ({role})" for n, (role, spec) in enumerate(found, 1))
             if which > len(found):
+                numbered = ", ".join(f"{n} {spec.name}" for n, (_, spec) in enumerate(found, 1))
                 raise LTX2Error(f"The files have {len(found)} datasets and which is {which}; choose one of them: {numbered}.")
             index = scan(found[which - 1][1], host.reporter, host.paths.cache_dir() / "scan.sqlite3")
-            report = f"{imported.report}\n\nDatasets, for which: {numbered}. This one is {which}."
+            report = _told(imported.report, found, which)
             return io.NodeOutput(
                 json.dumps(imported.run, indent=1, ensure_ascii=False), report, index, run.config.lora, run.config.train, run.memory_settings, run.name,
                 ui={"text": [report]},

@@ -116,7 +116,8 @@ class Catalogue:
         return known[text]
 
     def _whole(self, text: str, known: dict, depth: int) -> Iterator[Found]:
-        for template in (t for begin in {text[:2], text[:1], ""} for t in self._begun.get(begin, ())):
+        # Of equals the first is taken: one that begins with letters of the sentence.
+        for template in (t for begin in dict.fromkeys((text[:2], text[:1], "")) for t in self._begun.get(begin, ())):
             values = template.match(text)
             if values is not None:
                 inner = [self._best(value, known, depth + 1) for value in values]

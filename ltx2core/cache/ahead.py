@@ -12,6 +12,11 @@ from typing import TypeVar
 
 Item, Result = TypeVar("Item"), TypeVar("Result")
 _THREADS, _DEPTH = 2, 4
+# Stages of work and what is made of them, and what a sentence calls them.
+VIDEO, AUDIO, TEXT, WRITING, WAITING = "video", "audio", "text", "writing", "waiting"
+_STAGES = {VIDEO: "the video VAE", AUDIO: "the audio VAE", TEXT: "the text encoder", WRITING: "writing files", WAITING: "waiting for files"}
+CLIPS, CAPTIONS = "clips", "captions"
+_MADE = {CLIPS: "Clips", CAPTIONS: "Captions"}
 
 
 def read_ahead(items: Iterable[Item], read: Callable[[Item], Result]) -> Iterator[tuple[Item, Future[Result]]]:
@@ -41,6 +46,7 @@ class Stages:
 
     @contextmanager
     def of(self, name: str) -> Iterator[None]:
+        """name: one of those above."""
         began = time.monotonic()
         try:
             yield
@@ -51,10 +57,10 @@ class Stages:
     def total(self) -> float:
         return time.monotonic() - self.began
 
-    def told(self, count: int, what: str) -> str:
-        """A sentence: how many a second, and each stage's share; other processes may have made all."""
+    def told(self, count: int, made: str) -> str:
+        """A sentence on clips or captions: how many a second, and each stage's share; other processes may have made all."""
         if not count:
-            return f"{what}: nothing had to be made."
+            return f"{_MADE[made]}: nothing had to be made."
         total = self.total
-        shares = ", ".join(f"{name} {seconds / total:.0%}" for name, seconds in self.seconds.items())
-        return f"{what}: {count} in {total:.1f} s, {count / total:.2g} a second; {shares}."
+        shares = ", ".join(f"{seconds / total:.0%} for {_STAGES[name]}" for name, seconds in self.seconds.items())
+        return f"{_MADE[made]}: {count} in {total:.1f} s, {count / total:.2g} a second; {shares}."

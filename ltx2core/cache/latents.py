@@ -23,7 +23,7 @@ from ..models.build import load_audio_vae, load_video_vae
 from ..models.vae_memory import VaeMemory, usual_memory
 from ..models.video import encode_video, encode_working_bytes
 from ..protocols import Interrupted, Progress, Reporter, Residency, StopSignal
-from .ahead import Stages, read_ahead
+from .ahead import AUDIO, CLIPS, VIDEO, WAITING, WRITING, Stages, read_ahead
 from .claims import Claims, rounds
 from .digests import file_digest
 from .store import Store
@@ -86,11 +86,11 @@ def _video_latents(clips: Sequence[Clip], materials: Sequence[Material], encoder
 
 def encode_clips(clips: Sequence[Clip], materials: Sequence[Material], encoders: Encoders, device: torch.device, memory: VaeMemory, stages: Stages) -> list[dict[str, Tensor]]:
     """Latents of clips of one bucket, the video VAE run as ``memory`` says, bfloat16 on the CPU: ``video`` [128, F', H', W'] and, of clips with sound, ``audio`` [8, T, 16]."""
-    with stages.of("video VAE"):
+    with stages.of(VIDEO):
         found = [{"video": latents} for latents in _video_latents(clips, materials, encoders, device, memory).to("cpu", torch.bfloat16)]
     for clip, material, latents in zip(clips, materials, found, strict=True):
         if material.sound is not None:
-            with stages.of("audio VAE"):
+            with stages.of(AUDIO):
                 samples, length = material.sound.samples[None].to(device), audio_latent_length(clip.bucket.frames, clip.frame_rate)
                 latents["audio"] = encode_audio(encoders.audio, samples, length)[0].to("cpu", torch.bfloat16)
     return [{name: tensor.contiguous() for name, tensor in latents.items()} for latents in found]
@@ -164,7 +164,7 @@ class _Work:
             return
         found = encode_clips([c for _, c, _ in group], [m for _, _, m in group], self.encoders, self.device, self.memory, self.stages)
         for (key, clip, _), tensors in zip(group, found, strict=True):
-            with self.stages.of("writing"):
+            with self.stages.of(WRITING):
                 name = Path(clip.path).name
                 try:
                     if self.key_of(clip) != key:
@@ -205,7 +205,7 @@ def _encode_all(missing: Mapping[str, Clip], checkpoint: Checkpoint, store: Stor
             held.enter_context(residency.use(encoders.audio))
         work = _Work(encoders, residency.device, memory, budget, Stages(), store, key_of)
         done = _encode_as_read(work, missing, reporter, stop)
-    reporter.message(work.stages.told(done.made, "Clips"))
+    reporter.message(work.stages.told(done.made, CLIPS))
     for module in (encoders.video, encoders.audio):
         if module is not None:
             residency.release(module)
@@ -238,7 +238,7 @@ def _encode_as_read(work: _Work, missing: Mapping[str, Clip], reporter: Reporter
         if work.starts_anew(clip):
             encode_group()
         try:
-            with work.stages.of("waiting for files"):
+            with work.stages.of(WAITING):
                 material = read.result()
         except LTX2Error as error:
             tell(clip, str(error))

@@ -17,7 +17,7 @@ from ..protocols import Interrupted, Progress, Reporter, Residency, StopSignal
 from ..text.encoder import load_text_encoder
 from ..text.features import TextFeatures, encode_prompts
 from ..text.source import TextEncoderSource, check_matches
-from .ahead import Stages
+from .ahead import CAPTIONS, TEXT, WRITING, Stages
 from .claims import Claims, rounds
 from .keys import text_key
 from .store import Store
@@ -93,18 +93,18 @@ def _encode_all(missing: Mapping[str, str], checkpoint: Checkpoint, source: Text
 
         for group in (g for items in rounds(missing, "text", store, claims, check) for g in _in_groups(items)):
             check()
-            with stages.of("text encoder and connectors"):
+            with stages.of(TEXT):
                 found = [
                     {"video": f.video[0].to("cpu", torch.bfloat16), "audio": f.audio[0].to("cpu", torch.bfloat16)}
                     for f in encode_prompts(encoder, connectors, [prompt for _, prompt in group])
                 ]
             for (key, prompt), tensors in zip(group, found, strict=True):
-                with stages.of("writing"):
+                with stages.of(WRITING):
                     store.write("text", key, tensors, {"prompt": prompt})
                 claims.release(key)
                 done += 1
                 reporter.progress(Progress("captions", done, len(missing), prompt[:60]))
-    reporter.message(stages.told(done, "Captions"))
+    reporter.message(stages.told(done, CAPTIONS))
     residency.release(encoder)
     residency.release(connectors)
 

@@ -23,6 +23,7 @@ class Partner:
 
 SOUND = Partner("sound_folder", AUDIO_SUFFIXES + VIDEO_SUFFIXES)
 MASK = Partner("mask_folder", IMAGE_SUFFIXES + VIDEO_SUFFIXES)
+_CALLED = {SOUND: "sounds", MASK: "masks"}
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ def listed(names: list[str]) -> str:
 def _files(folder: Path, kind: Partner, recursive: bool) -> dict[str, Path]:
     """Place inside ``folder``, without ending -> file."""
     if not folder.is_dir():
-        raise LTX2Error(f"There is no folder {folder}; give the folder of {'sounds' if kind is SOUND else 'masks'} in {kind.option}, or leave it empty.")
+        raise LTX2Error(f"There is no folder {folder}; give the folder of {_CALLED[kind]} in {kind.option}, or leave it empty.")
     found: dict[str, Path] = {}
     for path in sorted(p for p in walk(folder, recursive) if p.suffix.lower() in kind.suffixes):
         key = path.relative_to(folder).with_suffix("").as_posix()
@@ -49,7 +50,7 @@ def _files(folder: Path, kind: Partner, recursive: bool) -> dict[str, Path]:
             raise LTX2Error(f"{path.name} and {found[key].name} in {folder} have one stem; keep one of them.")
         found[key] = path
     if not found:
-        raise LTX2Error(f"No {'sounds' if kind is SOUND else 'masks'} were found in {folder}; put files there named like the clips, or leave {kind.option} empty.")
+        raise LTX2Error(f"No {_CALLED[kind]} were found in {folder}; put files there named like the clips, or leave {kind.option} empty.")
     return found
 
 
@@ -80,5 +81,5 @@ def pair(spec: DatasetSpec, clips: list[Path], kind: Partner) -> Pairs:
             f"{len(alone)} clips found no mask of their name in {folder} and are trained without one: {listed(alone)}."
         )  # fmt: skip
     if unused:
-        messages.append(f"{len(unused)} {'sounds' if kind is SOUND else 'masks'} in {folder} found no clip of their name: {listed(unused)}.")
+        messages.append(f"{len(unused)} {_CALLED[kind]} in {folder} found no clip of their name: {listed(unused)}.")
     return Pairs(partners, tuple(messages))

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 
 ERROR, WARNING, INFO = "error", "warning", "info"
 SEVERITIES = (ERROR, WARNING, INFO)
+_CALLED = {ERROR: "error", WARNING: "warning", INFO: "info"}
 _NAMED = 3
 
 
@@ -28,7 +29,7 @@ class Finding:
     files: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        return f"{self.severity}: {self.text}" + (f" {self.advice}" if self.advice else "")
+        return f"{_CALLED[self.severity]}: {' '.join(filter(None, (self.text, self.advice)))}"
 
     def to_dict(self) -> dict:
         return asdict(self)
@@ -55,7 +56,7 @@ class Preflight:
         return {"ok": not self.errors, "findings": [f.to_dict() for f in self.findings]}
 
     def __str__(self) -> str:
-        counts = ", ".join(f"{sum(f.severity == s for f in self.findings)} {s}" for s in SEVERITIES)
+        counts = ", ".join(f"{len([f for f in self.findings if f.severity == s])} {s}" for s in SEVERITIES)
         return "\n".join([f"{len(self.findings)} findings: {counts}.", *map(str, self.findings)])
 
 

@@ -99,7 +99,7 @@ IDLE_GROUPS = (
            "sana_complex_human_instruction sd3_clip_uncond_behaviour sd3_t5_uncond_behaviour sdxl_refiner_uses_full_range "
            "sdxl_validation_pipeline_mode sdxl_validation_stage1_model sdxl_validation_stage2_model wan_force_2_1_time_embedding "
            "wan_validation_load_other_stage validation_guidance_real validation_no_cfg_until_timestep"),
-    idle_group("scores of pictures are not computed; the validation loss is",
+    idle_group("scores of pictures are not computed, only the validation loss",
            "evaluation_type pretrained_evaluation_model_name_or_path eval_loss_disable eval_timesteps eval_dataset_pooling"),
     idle_group("previews come at every interval, from the first on",
            "validate_after_step validation_on_startup validation_preview validation_preview_steps "

@@ -147,7 +147,7 @@ def _place(run: dict, datasets: Sequence[Imported]) -> None:
     for role, name in (("validation", "validation_dataset"), ("reference", "references"), ("regularisation", "regularisation")):
         found = [d for d in datasets if d.role == role]
         if len(found) > 1:
-            raise LTX2Error(f"{len(found)} datasets are for {role}; keep one ({', '.join(d.name for d in found)}).")
+            raise LTX2Error(f"{len(found)} datasets are for {name}; keep one ({', '.join(d.name for d in found)}).")
         if found:
             run[name] = {k: v for k, v in found[0].spec.items() if k != "probability"}
     alone = [d.name for d in trained if d.audio_only]

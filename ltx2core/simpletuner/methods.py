@@ -116,7 +116,7 @@ def _order(options: Options, sampler: str) -> int:
     if order in known:
         options.honoured("scheduled_sampling_order", "train.rollout.order")
         return order
-    options.mapped("scheduled_sampling_order", "train.rollout.order", f"{sampler} has {' and '.join(map(str, known))} here", loss=order > max(known) > 1)
+    options.mapped("scheduled_sampling_order", "train.rollout.order", f"the sampler {sampler} has the orders {', '.join(map(str, known))} here", loss=order > max(known) > 1)
     return max(known)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
 HONOURED, MAPPED, IDLE = "honoured", "mapped", "not applicable"
@@ -29,11 +30,13 @@ class Entry:
     loss: bool = False
     default: bool = False
 
-    def __str__(self) -> str:
+    def said(self, say: Callable[[str], str] = str) -> str:
+        """One line. ``say`` tells what this pack says in another language; keys and values are nobody's sentences and stay."""
         arrow = f" -> {self.where}" if self.where else ""
-        note = f": {self.note}" if self.note else ""
-        flags = (" (SimpleTuner's default)" if self.default else "") + (" (LOST)" if self.loss else "")
-        return f"{self.key} = {self.value!r}{arrow}{flags}{note}"
+        default = " " + say("(SimpleTuner's default)") if self.default else ""
+        lost = " " + say("(it is LOST)") if self.loss else ""
+        note = f": {say(self.note)}" if self.note else ""
+        return f"{self.key} = {self.value!r}{arrow}{default}{lost}{note}"
 
 
 @dataclass(frozen=True)
@@ -54,15 +57,25 @@ class Report:
         return {"entries": [asdict(e) for e in self.entries], "differences": list(self.differences), "lossless": not self.losses}
 
     def __str__(self) -> str:
-        written = [e for e in self.entries if not e.default]
-        counts = ", ".join(f"{sum(e.status == s for e in written)} {s}" for s in STATUSES)
-        lost = f"; {len(self.losses)} would change the result and are LOST" if self.losses else "; nothing is lost"
-        lines = [f"{len(written)} keys: {counts}{lost}."]
+        return self.said()
+
+    def said(self, say: Callable[[str], str] = str) -> str:
+        """All of it, in English or in the language of ``say``."""
+        lines = [say(self._counts())]
         for source in dict.fromkeys(e.source for e in self.entries):
+            dataset = source.removeprefix("dataset ")
             for status in STATUSES:
+                heading = f"{source}, {status}:" if dataset == source else f"dataset {dataset}, {status}:"
                 found = [e for e in self.entries if (e.source, e.status) == (source, status)]
                 if found:
-                    lines += ["", f"{source}, {status}:", *(f"  {e}" for e in found)]
+                    lines += ["", say(heading), *(f"  {e.said(say)}" for e in found)]
         if self.differences:
-            lines += ["", "This pack also does otherwise:", *(f"  {d}" for d in self.differences)]
+            lines += ["", say("This pack also does otherwise:"), *(f"  {say(d)}" for d in self.differences)]
         return "\n".join(lines)
+
+    def _counts(self) -> str:
+        written, lost = [e for e in self.entries if not e.default], len(self.losses)
+        honoured, mapped, idle = ([e for e in written if e.status == s] for s in STATUSES)
+        if not lost:
+            return f"{len(written)} keys: {len(honoured)} honoured, {len(mapped)} mapped, {len(idle)} not applicable; nothing is lost."
+        return f"{len(written)} keys: {len(honoured)} honoured, {len(mapped)} mapped, {len(idle)} not applicable; {lost} would change the result and are LOST."

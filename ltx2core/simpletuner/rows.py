@@ -46,7 +46,7 @@ ROWS = (
     Row("output_dir", "output", as_text),
     Row("vae_batch_size", "vae.batch_size", as_whole, 4),
     Row("vae_enable_patch_conv", "vae.patch_conv", as_flag),
-    Row("vae_enable_temporal_roll", "vae.temporal_roll", as_flag, None, "a setting of its own here, with less memory than patch conv"),
+    Row("vae_enable_temporal_roll", "vae.temporal_roll", as_flag, None, "a setting of its own here, with less memory than patch_conv"),
     Row("vae_enable_slicing", "vae.slicing", as_flag),
 )
 

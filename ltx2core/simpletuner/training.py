@@ -140,7 +140,7 @@ def _steps(options: Options, train: dict, samples: Callable[[], int] | None) -> 
     if samples is None or epochs < 1:
         raise LTX2Error(f"{options.source} says neither max_train_steps nor num_train_epochs with datasets to count; give max_train_steps.")
     train["steps"] = epochs * math.ceil(samples() / (train["batch_size"] * train["accumulation"]))
-    options.idle("max_train_steps", "it is 0; num_train_epochs counts")
+    options.idle("max_train_steps", "max_train_steps is 0; num_train_epochs counts")
     options.mapped("num_train_epochs", "train.steps", f"{train['steps']} steps of {train['batch_size']} clips, counted from the datasets as they are now")
     options.default("num_train_epochs", epochs, "train.steps")
 

@@ -5,7 +5,7 @@ from contextlib import closing
 
 import pytest
 
-from ltx2core.cache.ahead import Stages, read_ahead
+from ltx2core.cache.ahead import CLIPS, VIDEO, WAITING, Stages, read_ahead
 
 
 def test_the_next_is_read_while_the_first_is_worked_on():
@@ -44,6 +44,7 @@ def test_a_fault_comes_out_at_its_place_and_reading_ends_with_the_loop():
 
 
 def test_shares_of_stages_are_told():
-    stages = Stages(began=0.0, seconds={"reading": 3.0, "encoding": 6.0})
+    stages = Stages(began=0.0, seconds={WAITING: 3.0, VIDEO: 6.0})
     stages.__class__ = type("Later", (Stages,), {"total": 12.0})
-    assert stages.told(24, "Clips") == "Clips: 24 in 12.0 s, 2 a second; reading 25%, encoding 50%."
+    assert stages.told(24, CLIPS) == "Clips: 24 in 12.0 s, 2 a second; 25% for waiting for files, 50% for the video VAE."
+    assert stages.told(0, CLIPS) == "Clips: nothing had to be made."

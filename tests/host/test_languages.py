@@ -1,5 +1,7 @@
 """What the core says arrives in the language of the host's settings: errors, reports on wires; pages are given every language."""
 
+import json
+
 import pytest
 from comfy_host import HostError
 
@@ -66,6 +68,29 @@ def test_reports_and_findings(comfy, language, one_empty):
     (dropped,) = outputs["data"]["ltx2_dataset"][0]["dropped"]
     assert dropped["reason"].startswith("has an empty caption file") and dropped["said"]["zh"]["reason"] == "字幕文件 1.txt 是空的；请在其中描述片段"
     assert all(f["said"].keys() == {"ja", "zh"} for f in findings)
+
+
+def test_the_report_of_an_import(comfy, language):
+    """Names and values stay; what is said of them is told, the same on the wire and on the canvas."""
+    folder = comfy.base / "input" / f"imported_{language}"
+    (folder / "clips").mkdir(parents=True)
+    (folder / "clips" / "a red circle.mp4").write_bytes((comfy.base / "input" / "ltx2_clips" / "clip_000.mp4").read_bytes())
+    config = {"max_train_steps": 5, "twinflow_enabled": True, "use_ema": False, "validation_prompt": "Train more steps.", "data_backend_config": "data.json"}
+    data = [{"id": "cats and dogs", "type": "local", "dataset_type": "video", "instance_data_dir": "clips", "caption_strategy": "filename", "resolution": 96, "video": {"num_frames": 9}}]
+    (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    (folder / "data.json").write_text(json.dumps(data), encoding="utf-8")
+    outputs = comfy.run({
+        "import": {"class_type": "LTX2ImportSimpleTuner", "inputs": {"config": f"{folder.name}/config.json", "datasets": "", "which": 1, "root": ""}},
+        "report": {"class_type": "PreviewAny", "inputs": {"source": ["import", 1]}},
+    })  # fmt: skip
+    (shown,) = outputs["import"]["text"]
+    assert outputs["report"]["text"] == [shown]
+    lines = shown.splitlines()
+    expected = {
+        "ja": ["  twinflow_enabled = True (失われます): この手法はこのパックにありません", "データセット cats and dogs、そのまま守るもの:", "  1 cats and dogs: このクリップで学習します"],
+        "zh": ["  twinflow_enabled = True （会丢失）: 本包没有此方法", "数据集 cats and dogs，照做的：", "  1 cats and dogs: 其片段用于训练"],
+    }
+    assert set(expected[language]) <= set(lines) and "  validation_prompt = 'Train more steps.' -> samples.prompt" in lines
 
 
 def test_english_stays_where_it_is_chosen_and_where_nothing_is_known(comfy):

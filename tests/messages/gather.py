@@ -6,13 +6,15 @@ What counts, by rules and not by a list of exceptions:
   ``MemoryPlanned`` and to a ``message(...)`` of a reporter, and what a ``__str__`` returns. Other exceptions (ValueError,
   AssertionError, NotImplementedError) are a programmer's and stay English;
 - every other string that is a whole sentence: it begins with a capital or a value, has three words and ends with a full stop;
-- what those are made of: names of the same function or file, tables of text, and functions of the pack that return text.
+- what a reporter of a SimpleTuner import says of a key (``honoured``, ``mapped``, ``idle``), and what is given to ``say`` or ``told``;
+- what those are made of: names of the same function or file, tables of text, and functions of the pack that return text. A
+  constant of the file, a word or several of which a loop takes one, is part of the sentence.
 
 A reason, which begins with a small letter because it goes on from a file's name, is two templates where a semicolon parts
 what is so from what helps, since a finding shows them apart. Of a sentence on a media file, what is so is known without its name.
 
-Left out: documentation strings, and what describes inputs (``locales/*/nodeDefs.json`` has it); what only the command line
-says; and the report of the SimpleTuner import beside its errors, which is a file to keep.
+Left out: documentation strings, and what describes inputs (``locales/*/nodeDefs.json`` has it); and what only the command line
+says, or writes into a file.
 
 Run as a program, it names what the catalogues lack: ``python tests/messages/gather.py``.
 """
@@ -28,13 +30,16 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 LANGUAGES = ("ja", "zh")
-COMMAND_LINE = re.compile(r"ltx2core/(cli|__main__|demo\w*|tiny\w*|full_size|commands/.*)\.py")
-REPORT = re.compile(r"ltx2core/simpletuner/.*\.py")
+COMMAND_LINE = re.compile(r"ltx2core/(cli|__main__|demo\w*|tiny\w*|full_size|commands/.*|simpletuner/canvas)\.py")
 FILES = re.compile(r"ltx2core/media/(probe|image|video)\.py")
 HOLE = "\0"
 NUMBER = "\1"
 _ERRORS = {"LTX2Error"}
-_SPOKEN = {"Finding": ((2, "text"), (3, "advice")), "Dropped": ((1, "reason"),), "message": ((0, "text"),), "MemoryPlanned": ((5, "text"),)}
+_SPOKEN = {
+    "Finding": ((2, "text"), (3, "advice")), "Dropped": ((1, "reason"),), "message": ((0, "text"),), "MemoryPlanned": ((5, "text"),),
+    "say": ((0, "text"),), "told": ((0, "text"),), "honoured": ((2, "note"),), "mapped": ((2, "note"),), "idle": ((1, "note"),), "Row": ((4, "note"),),
+    "idle_group": ((0, "reason"),),
+}  # fmt: skip
 _DESCRIBED = {"tooltip", "description", "help"}
 _SENTENCE = re.compile(r"[A-Z\0\1].*\s.*\s.*[.…]", re.DOTALL)
 _WORD = re.compile(r"[A-Za-z]{3,}")
@@ -89,13 +94,12 @@ class _Reader:
 
     def __init__(self, pack: Pack, file: str):
         self.pack, self.file, self.said = pack, file, {}
+        self._constants = _bound(pack.files[file].body)
         self._inside: list[str] = []
         self._open: set[int] = set()
 
     def read(self) -> Iterable[str]:
-        tree = self.pack.files[self.file]
-        constants = {t.id: [n.value] for n in tree.body if isinstance(n, ast.Assign) for t in n.targets if isinstance(t, ast.Name)}
-        self._walk(tree, constants)
+        self._walk(self.pack.files[self.file], self._constants)
         return self.said
 
     def _keep(self, texts: Iterable[str], whole: bool = False) -> None:
@@ -114,7 +118,7 @@ class _Reader:
             if node.name == "define_schema":
                 return
             names = {**names, **_assigned(node)}
-            if node.name == "__str__" and not REPORT.fullmatch(self.file):
+            if node.name == "__str__":
                 self._keep(t for r in _returns(node) for t in self.texts(r, names))
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             for child in _body(node):
@@ -122,7 +126,7 @@ class _Reader:
             return
         if isinstance(node, ast.Call):
             self._call(node, names)
-        if isinstance(node, ast.JoinedStr | ast.Constant | ast.BinOp | ast.IfExp) and not REPORT.fullmatch(self.file):
+        if isinstance(node, ast.JoinedStr | ast.Constant | ast.BinOp | ast.IfExp):
             self._keep(self.texts(node, names), whole=True)
         for child in ast.iter_child_nodes(node):
             inner = isinstance(node, ast.JoinedStr) and isinstance(child, ast.Constant)
@@ -152,6 +156,8 @@ class _Reader:
             return _joined([self.texts(node.left, names), self.texts(node.right, names)])
         if isinstance(node, ast.Name):
             return self._once(node.id, lambda: [t for v in names.get(node.id, ()) for t in self.texts(v, names)]) or [HOLE]
+        if isinstance(node, ast.Tuple):
+            return list(dict.fromkeys(t for each in node.elts for t in self.texts(each, names)))
         if isinstance(node, ast.Subscript):
             return self._looked_up(node, names) or [HOLE]
         if isinstance(node, ast.Call):
@@ -175,8 +181,17 @@ class _Reader:
             return self.texts(node, names)
         found = self.texts(node, names)
         if isinstance(node, ast.Name):
+            if self._constant(node.id, names) and HOLE not in found and (len(found) > 1 or " " not in found[0].strip()):
+                return found
             self._inside += _worded(found)
         return [HOLE]
+
+    def _constant(self, name: str, names: dict[str, list[ast.expr]]) -> bool:
+        """A literal string or several of the file, or what a loop takes of them."""
+        values = names.get(name, ())
+        if values and values is self._constants.get(name):
+            return all(isinstance(v, ast.Tuple) or isinstance(v, ast.Constant) and isinstance(v.value, str) for v in values)
+        return bool(values) and all(isinstance(v, ast.Name) and v.id != name and self._constant(v.id, names) for v in values)
 
     def _returned(self, call: ast.Call, names: dict[str, list[ast.expr]]) -> None:
         name = _name(call.func)
@@ -188,7 +203,7 @@ class _Reader:
         if name == "of" and len(call.args) == 2 and isinstance(call.args[1], ast.Constant):
             self._inside += [f"1 {call.args[1].value}", f"{NUMBER} {call.args[1].value}s"]
             return
-        made = self.pack.function(self.file, name)
+        made = self.pack.function(self.file, next((v.id for v in names.get(name, ()) if isinstance(v, ast.Name)), name))
         if made is None or made.name.startswith("__"):
             return
         inner = {**names, **_assigned(made)}
@@ -226,11 +241,18 @@ def _assigned(function: ast.AST) -> dict[str, list[ast.expr]]:
     """Name -> what is assigned to it in the function; parameters hide names of the file, and have their defaults."""
     given = function.args
     found: dict[str, list[ast.expr]] = {a.arg: [] for a in given.args + given.kwonlyargs}
-    found |= {a.arg: [d] for a, d in zip(given.args[::-1], given.defaults[::-1], strict=False) if isinstance(d, ast.Constant)}
-    for node in ast.walk(function):
-        if not isinstance(node, ast.Assign):
-            continue
-        for target in node.targets:
+    found |= {a.arg: [d] for a, d in zip(given.args[::-1], given.defaults[::-1], strict=False) if isinstance(d, ast.Constant | ast.Name)}
+    return found | _bound(ast.walk(function), found)
+
+
+def _bound(nodes: Iterable[ast.AST], found: dict[str, list[ast.expr]] | None = None) -> dict[str, list[ast.expr]]:
+    """Name -> what it is assigned, or what a loop takes its values from, beside what was ``found``."""
+    found = {name: list(values) for name, values in (found or {}).items()}
+    for node in nodes:
+        targets = node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) and node.value else ()
+        if isinstance(node, ast.For | ast.comprehension) and isinstance(node.target, ast.Name) and isinstance(node.iter, ast.Name):
+            found.setdefault(node.target.id, []).append(node.iter)
+        for target in targets:
             if isinstance(target, ast.Name):
                 found.setdefault(target.id, []).append(node.value)
             elif isinstance(target, ast.Tuple) and isinstance(node.value, ast.Tuple) and len(target.elts) == len(node.value.elts):

@@ -45,10 +45,25 @@ def test_sentences_of_every_kind_are_gathered(said):
         "Train more steps.", "{0} of {1} share a caption with another: {2}; what differs between them cannot be asked for later.", "{0:d} clips", "1 clip",
         "Saved at step {0}: {1}.", "has no sound", "describe the clip there", "No file at {0}; check the path, or put the file there.",
         "No clip of this dataset has a picture; choose another dataset or another mode.", "did you mean {0}?", "{0} blocks kept",
+        "dataset {0}, not applicable:", "{0:d} error", "{0} for the video VAE", "this method is not in the pack", "its clips are held out",
         "Training is paused at step {0}; its state is saved.", "cannot be read ({0})",
     }  # fmt: skip
     assert expected <= said.keys()
     assert not any("Pixels, cut down" in text for text in said), "tooltips are the node definitions'"
+
+
+def test_constants_of_a_file_are_part_of_its_sentences(tmp_path):
+    """A word, and a choice of several; a longer text is a piece of its own, a parameter of the same name is a value."""
+    (tmp_path / "ltx2core").mkdir()
+    (tmp_path / "ltx2core" / "made.py").write_text(
+        'SOUND, MASK = "sound", "a mask"\nKINDS = (SOUND, MASK)\nHELP: str = "put one there"\nCALLED: dict[str, str] = {SOUND: "sounds", MASK: "masks"}\n'
+        'def told(reporter, n):\n    for kind in KINDS:\n        reporter.message(f"Clip {n} lacks {kind}; {HELP}.")\n        reporter.message(f"Clip {n} has {CALLED[kind]}.")\n'
+        'def given(reporter, SOUND):\n    reporter.message(f"No {SOUND} is read.")\nraise LTX2Error(f"No {SOUND} is there.")\n',
+        encoding="utf-8",
+    )
+    assert set(gather.Pack(tmp_path).templates()) == {
+        "Clip {0} lacks sound; {1}.", "Clip {0} lacks a mask; {1}.", "put one there", "Clip {0} has sounds.", "Clip {0} has masks.", "No {0} is read.", "No sound is there.",
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
@@ -87,7 +102,7 @@ def test_sentences_inside_of_sentences_and_side_by_side():
     assert ja.say(lacks) == "a.mp4 は除外されます: キャプションファイル a.txt が空です。そこにクリップの説明を書いてください。"
     assert ja.say("Train more steps. Correct its path.") == "ステップ数を増やしてください。パスを直してください。"
     assert ja.say("Describe the clip there.") == "そこにクリップの説明を書いてください。"
-    assert ja.say("error: Train more steps.\n\nnothing known here.") == "error: ステップ数を増やしてください。\n\nnothing known here."
+    assert ja.say("error: Train more steps.\n\nnothing known here.") == "エラー: ステップ数を増やしてください。\n\nnothing known here."
     assert ja.say("Something else. Train more steps.") == "Something else. ステップ数を増やしてください。"
 
 
@@ -99,7 +114,7 @@ def test_names_are_no_sentences(name):
     assert ja.say(f"There is no folder {name}; give the folder that holds the clips.") == f"フォルダー {name} がありません。クリップのあるフォルダーを指定してください。"
     assert ja.say(f"{name} is left out: it has no sound.") == f"{name} は除外されます: 音声がありません。"
     assert ja.say(f"has an empty caption file {name}") == f"キャプションファイル {name} が空です"
-    assert ja.say(f"warning: 2 clips of {name} share a caption with another: a.mp4; what differs between them cannot be asked for later.").startswith("warning: " + name)
+    assert ja.say(f"warning: 2 clips of {name} share a caption with another: a.mp4; what differs between them cannot be asked for later.").startswith("警告: " + name)
 
 
 @pytest.mark.parametrize("text", ["", " ", "\n", "{", "}{0}", "no such sentence at all", *ODD, "a (b; c: d, " * 2000, "Train more steps. " * 300, ". " * 1500])
