@@ -21,7 +21,7 @@ from torch import Tensor
 from ..errors import LTX2Error
 from ..files import atomic_path, sort_header
 from .adapter_family import family_of
-from .adapter_layers import NAMES, Layer, LoRALayer, alpha_rank, from_tensors, is_whole
+from .adapter_layers import DORA_NAMES, NAMES, DoRALayer, Layer, LoRALayer, MagnitudeDoRALayer, alpha_rank, from_tensors, is_whole
 from .adapter_names import NAMINGS, WRITERS, is_text_layer, module_name, split_key
 from .header import CheckpointError, Header, read_header
 
@@ -70,11 +70,15 @@ def _with_alphas(adapter: Adapter, state: dict[str, Tensor]) -> dict[str, Tensor
 def _check_naming(adapter: Adapter, naming: str) -> None:
     if naming not in NAMINGS:
         raise LTX2Error(f"The naming {naming!r} is not known; choose one of {', '.join(NAMINGS)}.")
-    other = next((type(layer).__name__.removesuffix("Layer") for layer in adapter.layers.values() if not isinstance(layer, LoRALayer)), None)
-    if naming == "diffusers" and other == "DoRA":
+    other = next((layer for layer in adapter.layers.values() if not isinstance(layer, LoRALayer)), None)
+    by_magnitude = isinstance(other, MagnitudeDoRALayer)
+    if by_magnitude and naming != "diffusers":
+        raise LTX2Error(f"{adapter.name} is a DoRA in the form of peft and diffusers, which depends on the base weights; it acts in Apply LTX-2 Adapters, or choose the naming diffusers.")
+    if naming == "diffusers" and isinstance(other, DoRALayer) and not by_magnitude:
         raise LTX2Error(f"{adapter.name} is a DoRA, whose form in diffusers depends on the base weights; choose the naming original or kohya.")
-    if naming == "diffusers" and other:
-        raise LTX2Error(f"diffusers reads no {other}, which {adapter.name} is; choose the naming original or kohya, or resize it to a LoRA first.")
+    if naming == "diffusers" and other is not None and not by_magnitude:
+        kind = type(other).__name__.removesuffix("Layer")
+        raise LTX2Error(f"diffusers reads no {kind}, which {adapter.name} is; choose the naming original or kohya, or resize it to a LoRA first.")
 
 
 def adapter_tensors(adapter: Adapter, dtype: torch.dtype, naming: str = "original") -> dict[str, Tensor]:
@@ -147,8 +151,6 @@ def parts_of(header: Header) -> dict[str, dict[str, str]]:
             parts.setdefault(module, {})[split[1]] = key
     if not any(p.keys() & NAMES for p in parts.values()):
         raise LTX2Error(f"{header.path.name} holds no LoRA layers that this pack knows; choose a LoRA in original, diffusers or kohya naming.")
-    if any("lora_magnitude_vector" in key for key in strange):
-        raise LTX2Error(f"{header.path.name} is a DoRA in the form of peft and diffusers, by magnitudes, which depends on the base weights; give one with dora_scale, as ComfyUI reads it.")
     if strange:
         raise LTX2Error(f"{header.path.name} has keys that are no part of an LTX-2 LoRA, the first is {strange[0]}; choose another adapter.")
     for module, keys in parts.items():
@@ -163,8 +165,9 @@ def _check_shapes(header: Header, module: str, shapes: Mapping[str, tuple[int, .
     for a, b in pairs:
         if a in shapes and (len(shapes[a]) != 2 or len(shapes[b]) != 2 or shapes[a][1] != shapes[b][0]):
             raise LTX2Error(f"{header.path.name}: layer {module} has matrices {shapes[b]} and {shapes[a]} that do not fit; save it again.")
-    if "dora_scale" in shapes and shapes["dora_scale"] not in ((shapes["lora_B.weight"][0], 1), (shapes["lora_B.weight"][0],)):
-        raise LTX2Error(f"{header.path.name}: layer {module} has a dora_scale of shape {shapes['dora_scale']}, and one number for each output is read; train it with the sizes of outputs (wd_on_output).")
+    for name in DORA_NAMES & shapes.keys():
+        if shapes[name] not in ((shapes["lora_B.weight"][0], 1), (shapes["lora_B.weight"][0],)):
+            raise LTX2Error(f"{header.path.name}: layer {module} has a {name} of shape {shapes[name]}, and one number for each output is read; train it with the sizes of outputs (wd_on_output).")
 
 
 def _check_family(header: Header, family: str | None) -> str | None:

@@ -15,6 +15,9 @@ from torch import Tensor
 from torch.nn.functional import linear
 
 
+MAGNITUDE_VECTOR = "lora_magnitude_vector"  # peft's name of a DoRA's magnitudes
+
+
 class Layer(Protocol):
     """One layer's part of an adapter; [out, in] is the shape of the weight that it changes."""
 
@@ -89,8 +92,30 @@ class DoRALayer:
     def act(self, x: Tensor) -> Tensor:
         return linear(linear(x, self.down), self.up)
 
+    def gain(self, weight: Tensor) -> Tensor:
+        """[out] float32: what each row of W + up @ down is multiplied by; ``weight`` is W, on this layer's device."""
+        return self.scale.float()[:, 0] / weight.float().norm(dim=1)
+
+    def magnitude(self, weight: Tensor) -> Tensor:
+        """[out] float32: the paper's m."""
+        return scale_to_magnitude(self.scale, weight, self.delta())
+
     def tensors(self) -> dict[str, Tensor]:
         return {"lora_A.weight": self.down, "lora_B.weight": self.up, "dora_scale": self.scale}
+
+
+@dataclass(frozen=True)
+class MagnitudeDoRALayer(DoRALayer):
+    """The same as peft and diffusers write it: ``scale`` [out, 1] holds m itself, so that W is needed to bring it to ComfyUI's form."""
+
+    def gain(self, weight: Tensor) -> Tensor:
+        return self.scale.float()[:, 0] / (weight.float() + self.delta()).norm(dim=1)
+
+    def magnitude(self, weight: Tensor) -> Tensor:
+        return self.scale.float()[:, 0]
+
+    def tensors(self) -> dict[str, Tensor]:
+        return {"lora_A.weight": self.down, "lora_B.weight": self.up, MAGNITUDE_VECTOR: self.scale[:, 0]}
 
 
 @dataclass(frozen=True)
@@ -164,6 +189,8 @@ def scale_to_magnitude(scale: Tensor, weight: Tensor, delta: Tensor) -> Tensor:
 
 def _lora(t: Mapping[str, Tensor], scale: float) -> Layer:
     up = t["lora_B.weight"] if scale == 1 else (t["lora_B.weight"].float() * scale).to(t["lora_B.weight"].dtype)
+    if MAGNITUDE_VECTOR in t:
+        return MagnitudeDoRALayer(t["lora_A.weight"], up, t[MAGNITUDE_VECTOR].reshape(-1, 1))
     if "dora_scale" in t:
         return DoRALayer(t["lora_A.weight"], up, t["dora_scale"].reshape(-1, 1))
     return LoRALayer(t["lora_A.weight"], up)
@@ -189,17 +216,19 @@ _KINDS: tuple[tuple[frozenset[str], Callable[[Mapping[str, Tensor], float], Laye
     (frozenset({"lokr_w1_a", "lokr_w1_b", "lokr_w2_a", "lokr_w2_b"}), _lokr),
     (frozenset({"hada_w1_a", "hada_w1_b", "hada_w2_a", "hada_w2_b"}), _loha),
 )
-NAMES = frozenset().union(*(names for names, _ in _KINDS)) | {"dora_scale"}
+DORA_NAMES = frozenset({"dora_scale", MAGNITUDE_VECTOR})  # one of them beside a LoRA's matrices
+NAMES = frozenset().union(*(names for names, _ in _KINDS)) | DORA_NAMES
 
 
 def is_whole(names: frozenset[str]) -> bool:
     """Whether tensors of these names make a layer."""
-    return names - {"dora_scale"} in {n for n, _ in _KINDS} and ("dora_scale" not in names or "lora_A.weight" in names)
+    sizes = names & DORA_NAMES
+    return names - sizes in {n for n, _ in _KINDS} and (not sizes or len(sizes) == 1 and "lora_A.weight" in names)
 
 
 def from_tensors(tensors: Mapping[str, Tensor], scale: float = 1.0) -> Layer:
     """The record of a layer's tensors, ``scale`` (alpha/rank) multiplied into one factor; ``is_whole`` must hold."""
-    names = frozenset(tensors) - {"dora_scale"}
+    names = frozenset(tensors) - DORA_NAMES
     return next(build for needed, build in _KINDS if needed == names)(tensors, scale)
 
 
@@ -214,7 +243,7 @@ def alpha_rank(shapes: Mapping[str, tuple[int, ...]]) -> int | None:
 def kind_of(shapes: Mapping[str, tuple[int, ...]]) -> tuple[str, int]:
     """(LoRA, DoRA, LoKr or LoHa; rank) of a layer's tensors by their shapes; ``is_whole`` must hold."""
     if "lora_A.weight" in shapes:
-        return "DoRA" if "dora_scale" in shapes else "LoRA", shapes["lora_A.weight"][0]
+        return "DoRA" if shapes.keys() & DORA_NAMES else "LoRA", shapes["lora_A.weight"][0]
     if "hada_w1_b" in shapes:
         return "LoHa", shapes["hada_w1_b"][0]
     return "LoKr", shapes["lokr_w2_b"][0] if "lokr_w2_b" in shapes else min(shapes["lokr_w2"])

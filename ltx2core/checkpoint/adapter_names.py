@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 
-from .adapter_layers import NAMES
+from .adapter_layers import MAGNITUDE_VECTOR, NAMES
 from .modules import linear_modules, to_diffusers, to_original
 
 PREFIX = "diffusion_model."
@@ -13,8 +13,9 @@ KOHYA = "lora_unet_"
 NAMINGS = ("original", "diffusers", "kohya")
 # More blocks than any member of the family has; the table is names only.
 _MOST_LAYERS = 64
-# Other names of a LoRA's two matrices.
-_ALIASES = {"lora_down.weight": "lora_A.weight", "lora_A.default.weight": "lora_A.weight", "lora_up.weight": "lora_B.weight", "lora_B.default.weight": "lora_B.weight"}
+# Other names of a LoRA's two matrices and a DoRA's magnitudes.
+_ALIASES = {"lora_down.weight": "lora_A.weight", "lora_A.default.weight": "lora_A.weight", "lora_up.weight": "lora_B.weight", "lora_B.default.weight": "lora_B.weight",
+            f"{MAGNITUDE_VECTOR}.weight": MAGNITUDE_VECTOR, f"{MAGNITUDE_VECTOR}.default.weight": MAGNITUDE_VECTOR}  # fmt: skip
 _ENDINGS = {**{n: n for n in NAMES}, **_ALIASES, "alpha": "alpha"}
 _KOHYA_TENSORS = {"lora_A.weight": "lora_down.weight", "lora_B.weight": "lora_up.weight"}
 

@@ -52,12 +52,12 @@ class _Dora:
     """
 
     def __init__(self, part: DoRALayer, device: torch.device):
-        self._scale, self._gain = part.scale.to(device)[:, 0].float(), None
+        self._part, self._device, self._gain = part, device, None
 
     def __call__(self, layer: nn.Module, bare: Tensor, change: Tensor) -> Tensor:
-        """The change of the output: each row of the changed weight is multiplied by scale / |W|."""
+        """The change of the output: each row of the changed weight is multiplied by a gain."""
         if self._gain is None:
-            self._gain = self._scale / layer.weight.float().norm(dim=1)
+            self._gain = moved(self._part, self._device, torch.float32).gain(layer.weight)
         return (self._gain - 1) * bare + self._gain * change
 
 

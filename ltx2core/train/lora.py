@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ..checkpoint.adapter import FOLDED_ALPHA, Adapter
-from ..checkpoint.adapter_layers import NAMES, DoRALayer, Layer, from_tensors, magnitude_to_scale, scale_to_magnitude
+from ..checkpoint.adapter_layers import DORA_NAMES, NAMES, DoRALayer, Layer, from_tensors, magnitude_to_scale, moved
 from ..errors import LTX2Error
 from .lycoris_layers import inject_lycoris, lycoris_scaling
 from .randomness import generator
@@ -95,7 +95,7 @@ def _start(model: nn.Module, module: str, layer: Layer, settings: LoRASettings) 
     tensors = {n: t.float() for n, t in layer.tensors().items()}
     if isinstance(layer, DoRALayer):
         weight = _base_weight(model, module)
-        tensors[_MAGNITUDE] = scale_to_magnitude(tensors.pop("dora_scale").to(weight.device), weight, layer.delta().to(weight.device))
+        tensors = {n: t for n, t in tensors.items() if n not in DORA_NAMES} | {_MAGNITUDE: moved(layer, weight.device, torch.float32).magnitude(weight)}
     scaled = _SCALED[settings.kind]
     if scaled in tensors:
         tensors[scaled] = tensors[scaled] / _scaling(settings, tensors)

@@ -179,15 +179,6 @@ def test_every_spelling_of_a_reference_s_scale(name):
     assert reference_factors({name: "2"}) == (2, 1) and reference_factors({name: "2", "reference_temporal_scale_factor": "4"}) == (2, 4)
 
 
-@pytest.mark.parametrize("ending", ["lora_magnitude_vector", "lora_magnitude_vector.weight"])
-def test_a_dora_by_magnitudes_is_refused_as_one(tmp_path, ending):
-    state = {f"transformer.{Q}.lora_A.weight": torch.zeros(2, 128), f"transformer.{Q}.lora_B.weight": torch.zeros(128, 2), f"transformer.{Q}.{ending}": torch.ones(128)}
-    save_file(state, tmp_path / "peft.safetensors")
-    for read in (load_adapter, inspect_adapter):
-        with pytest.raises(LTX2Error, match="peft.safetensors is a DoRA in the form of peft and diffusers"):
-            read(tmp_path / "peft.safetensors")
-
-
 def test_a_dora_by_inputs_is_refused(tmp_path):
     """LyCORIS writes (1, in) without wd_on_output: in a square layer it would be taken for outputs."""
     state = {f"diffusion_model.{Q}.lora_A.weight": torch.zeros(2, 128), f"diffusion_model.{Q}.lora_B.weight": torch.zeros(128, 2)}

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from ltx2core.checkpoint.adapter import Adapter
-from ltx2core.checkpoint.adapter_layers import DoRALayer, LoKrLayer
+from ltx2core.checkpoint.adapter_layers import DoRALayer, LoKrLayer, MagnitudeDoRALayer
 from ltx2core.checkpoint.combined import open_checkpoint
 from ltx2core.errors import LTX2Error
 from ltx2core.memory.engine import MemorySettings, make_store
@@ -53,7 +53,8 @@ def adapters(model):
     rows, columns = size(Q)
     c = Adapter("c", {Q: LoKrLayer(draw(4, 4), (draw(rows // 4, columns // 4),))}, "2.0")
     dora = DoRALayer(draw(3, size(OUT)[1]), draw(size(OUT)[0], 3), 1 + draw(size(OUT)[0], 1))
-    return [(a, 0.7), (b, -0.4), (c, 0.5), (Adapter("d", {OUT: dora}, "2.0"), 1.0)]
+    sized = MagnitudeDoRALayer(draw(3, size(OUT)[1]), draw(size(OUT)[0], 3), 1 + draw(size(OUT)[0], 1))
+    return [(a, 0.7), (b, -0.4), (c, 0.5), (Adapter("d", {OUT: dora}, "2.0"), 1.0), (Adapter("e", {OUT: sized}, "2.0"), 0.5)]
 
 
 def stored_weights(model, precision):
@@ -70,7 +71,9 @@ def merged(model, pairs):
     for adapter, strength in pairs:
         for module, layer in adapter.layers.items():
             base, delta = bases[module], layer.delta()
-            if isinstance(layer, DoRALayer):
+            if isinstance(layer, MagnitudeDoRALayer):
+                delta = (base + delta) * layer.scale / (base + delta).norm(dim=1, keepdim=True) - base
+            elif isinstance(layer, DoRALayer):
                 delta = (base + delta) * layer.scale / base.norm(dim=1, keepdim=True) - base
             model.get_submodule(module).weight.data += strength * delta
     return model

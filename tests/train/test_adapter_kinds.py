@@ -1,11 +1,17 @@
 """DoRA, LoKr, LoHa: what is trained, what is written, and what sampling does with the file are one change of the weights."""
 
+import copy
+import json
+
 import pytest
 import torch
-from safetensors.torch import load_file
+from peft import LoraConfig, get_peft_model_state_dict
+from safetensors.torch import load_file, save_file
 
 from ltx2core.checkpoint.adapter import load_adapter, save_adapter
+from ltx2core.checkpoint.adapter_info import inspect_adapter
 from ltx2core.checkpoint.adapter_layers import from_tensors
+from ltx2core.checkpoint.adapter_tools import resize
 from ltx2core.errors import LTX2Error
 from ltx2core.models.forward import denoise
 from ltx2core.sample.adapters import applied
@@ -173,6 +179,42 @@ def test_a_run_of_each_kind_goes_on_and_ends(model, make_cache, tmp_path, surrou
         for module, layer in first.adapter.layers.items():
             assert all(torch.equal(t, again.adapter.layers[module].tensors()[n]) for n, t in layer.tensors().items())
             assert layer.delta().abs().max() > 0
+
+
+@pytest.mark.parametrize("ending", ["", ".weight", ".default.weight"])
+def test_a_dora_that_peft_wrote_acts_continues_and_goes_back(ending, model, inputs, tmp_path):
+    """Magnitudes in place of scales; the file of diffusers and peft, by peft itself."""
+    theirs = copy.deepcopy(model)
+    theirs.add_adapter(LoraConfig(r=3, lora_alpha=6, use_dora=True, target_modules=list(MODULES)))
+    generator = torch.Generator().manual_seed(3)
+    with torch.no_grad():
+        for name, p in theirs.named_parameters():
+            if "lora_" in name:
+                noise = torch.randn(p.shape, generator=generator)
+                p.copy_(p * (1 + 0.2 * noise) if "magnitude" in name else noise * 0.5)
+    expected, base = forward(theirs, inputs), forward(model, inputs)
+    state = {f"transformer.{k.removesuffix('.weight') + ending if 'magnitude' in k else k}": t.contiguous() for k, t in get_peft_model_state_dict(theirs, adapter_name="default").items()}
+    assert sum("magnitude" in key for key in state) == len(MODULES)
+    save_file(state, tmp_path / "peft.safetensors", {"lora_adapter_metadata": json.dumps({"transformer.r": 3, "transformer.lora_alpha": 6})})
+    loaded = load_adapter(tmp_path / "peft.safetensors")
+    back = load_adapter(save_adapter(tmp_path / "back.safetensors", loaded, torch.float32, "diffusers"))
+    with injected(model, KINDS["dora"], MODULES, 1, torch.float32) as lora:
+        lora.load(loaded)
+        continued, ours = forward(model, inputs), lora.extract("mine", "2.0")
+    for adapter in (loaded, back, ours):
+        with applied(model, [(adapter, 1.0)]):
+            sampled = forward(model, inputs)
+        for a, b, c, plain in zip(sampled, expected, continued, base, strict=True):
+            assert (b - plain).abs().max() > 0.05 * b.abs().max() and torch.allclose(a, b, atol=3e-5 * b.abs().max()) and torch.allclose(c, b, atol=3e-5 * b.abs().max())
+    again = copy.deepcopy(model)
+    again.load_lora_adapter(str(tmp_path), weight_name="back.safetensors", prefix="transformer")
+    for a, b in zip(forward(again, inputs), expected, strict=True):
+        assert torch.allclose(a, b, atol=3e-5 * b.abs().max()), "diffusers' own loader"
+    assert inspect_adapter(tmp_path / "peft.safetensors").kind == "DoRA"
+    with pytest.raises(LTX2Error, match="depends on the base weights; it acts in Apply LTX-2 Adapters, or choose the naming diffusers"):
+        save_adapter(tmp_path / "x.safetensors", loaded)
+    with pytest.raises(LTX2Error, match="DoRA can't be merged"):
+        resize(loaded, rank=1)
 
 
 def test_another_kind_or_rank_is_refused(model):
