@@ -9,6 +9,7 @@ from comfy_api.latest import io
 from ..ltx2core.presets import NAMES, preset
 from ..ltx2core.train.settings import OPTIMIZERS
 from .base import ADVANCED, CATEGORY, LoRASettingsWire, TrainSettingsWire
+from .host.language import told
 
 
 class LTX2TrainPreset(io.ComfyNode):
@@ -45,7 +46,7 @@ def _settings(name: str, steps: int, rank: int, **own):
     chosen = preset(name)
     run = chosen.config()
     lora = replace(run.lora, rank=rank, alpha=float(rank)) if rank else run.lora
-    return lora, replace(run.train, steps=steps or run.train.steps, **own), chosen.report()
+    return lora, replace(run.train, steps=steps or run.train.steps, **own), chosen.report(told)
 
 
 NODES = [LTX2TrainPreset]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -60,10 +61,11 @@ class Preset:
         """Raises LTX2Error for a setting that does not exist or a value that it does not take."""
         return RunConfig.from_dict(self.to_dict())
 
-    def report(self) -> str:
-        """Every value with its source, and what is said of the clips, as lines."""
+    def report(self, say: Callable[[str], str] = str) -> str:
+        """Every value with its source, and what is said of the clips, as lines. ``say`` tells the sentences in another language."""
         values = [f"{v.setting} = {v.value}   ({v.source})" for v in self.values]
-        return "\n".join([f"{self.name}: {self.describes}", *values, "Clips:", *(f"{a.advice}   ({a.source})" for a in self.advice)])
+        advice = [f"{say(a.advice)}   ({a.source})" for a in self.advice]
+        return "\n".join([f"{self.name}: {say(self.describes)}", *values, say("About the clips:"), *advice])
 
 
 def preset(name: str) -> Preset:

@@ -61,6 +61,7 @@ class Pack:
     """All files of the pack, with the functions that return text and the classes of errors."""
 
     def __init__(self, root: Path = ROOT):
+        self._root = root
         paths = sorted([*root.glob("ltx2core/**/*.py"), *root.glob("nodes/**/*.py")])
         self.files = {p.relative_to(root).as_posix(): ast.parse(p.read_text(encoding="utf-8")) for p in paths}
         self.errors = set(_ERRORS)
@@ -86,6 +87,10 @@ class Pack:
             if not COMMAND_LINE.fullmatch(file):
                 for text in _Reader(self, file).read():
                     found.setdefault(written(text), file)
+        for path in sorted(self._root.glob("ltx2core/presets/*.json")):
+            preset = json.loads(path.read_text(encoding="utf-8"))
+            for text in [preset["describes"], *(a["advice"] for a in preset["advice"])]:
+                found.setdefault(text, path.relative_to(self._root).as_posix())
         return found
 
 

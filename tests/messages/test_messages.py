@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from ltx2core.presets import NAMES, preset
+
 HERE = Path(__file__).resolve().parent
 PACK = HERE.parents[1]
 
@@ -149,3 +151,11 @@ def test_nothing_is_read_when_the_module_is():
     fresh = _loaded("ltx2_messages_fresh", PACK / "nodes" / "messages.py")
     assert fresh.catalogue.cache_info().currsize == 0
     assert json.dumps(fresh.in_languages({"a": 1}, "a")) == '{"a": 1}'
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_a_preset_s_report_is_told_but_for_its_values_and_sources(language):
+    for name in NAMES:
+        lines = [line.split("   (")[0] for line in preset(name).report(messages.catalogue(language).say).splitlines()]
+        told = [line.removeprefix(f"{name}: ") for line in lines if " = " not in line]
+        assert len(told) >= 4 and not [line for line in told if re.search("[A-Za-z]{3,}", line)]
