@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..checkpoint.combined import Checkpoint
@@ -117,7 +117,9 @@ def check_run(run, free: Free = Free(), memory: Path | None = None) -> Preflight
                 findings.append(Finding(ERROR, "datasets", str(error), "Correct the list of datasets."))
         for spec in run.specs:
             try:
-                datasets.append(look(spec, remembered))
+                # Changes of scene are seen in decoded pictures alone, for which a person would wait.
+                datasets.append(look(replace(spec, split_scenes=False), remembered))
+                findings += clips.scenes(spec)
             except LTX2Error as error:
                 findings += [Finding(ERROR, "dataset", str(error), "Correct the dataset's folder or its limits."), *_unusable(spec, remembered)]
         findings += _others(run, remembered)
@@ -133,7 +135,7 @@ def _others(run, memory: Path) -> Iterable[Finding]:
         if raw is None:
             continue
         try:
-            yield from clips.dropped(scan(DatasetSpec.from_dict(raw), None, memory))
+            yield from clips.dropped(scan(replace(DatasetSpec.from_dict(raw), split_scenes=False), None, memory))
         except LTX2Error as error:
             yield Finding(ERROR, role, f"{role}: {error}", "Correct its folder or its limits, or take it out of the run.")
     if run.adapter and not Path(run.adapter).is_file():

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from ..data.buckets import plan
 from ..data.scan import DatasetIndex
+from ..data.spec import DatasetSpec
 from ..media.probe import MediaInfo
 from .finding import ERROR, INFO, WARNING, Finding, named, of
 
@@ -78,6 +79,13 @@ def sizes(index: DatasetIndex, batch_size: int) -> Iterable[Finding]:
         text = f"{of(len(small), 'bucket')} of {index.spec.name} cannot fill a batch of {batch_size}: {named(small)}."
         other = "." if index.spec.bucket_strategy == "fixed" else ", or choose bucket_strategy fixed."
         yield Finding(WARNING, "sizes", text, f"Lower batch_size, add clips of these proportions{other}")
+
+
+def scenes(spec: DatasetSpec) -> Iterable[Finding]:
+    """Where films are cut is not looked for here."""
+    if spec.split_scenes:
+        text = f"{spec.name} is cut where the scene changes, which is looked for when it is cached: every film is decoded for it, and samples can be others than told here."
+        yield Finding(INFO, "sizes", text, "Nothing has to be changed; caching tells the samples that there are.")
 
 
 def masks(index: DatasetIndex) -> Iterable[Finding]:

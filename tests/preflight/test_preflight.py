@@ -114,6 +114,14 @@ def test_sound(tiny_run, film):
     assert any("audio_weight" in f.text for f in tiny_run.check(train={"steps": 20, "audio_weight": 0.0}).about("sound"))
 
 
+def test_changes_of_scene_are_not_looked_for(tiny_run, monkeypatch):
+    """Every film would be decoded for it: half a minute for a hundred HD clips."""
+    monkeypatch.setattr("ltx2core.data.scan.cut_points", lambda *given: pytest.fail("a film was decoded"))
+    result = tiny_run.check(**tiny_run.dataset(split_scenes=True))
+    assert not result.errors and any("is cut where the scene changes" in f.text for f in result.about("sizes"))
+    assert not any("scene" in f.text for f in tiny_run.check().about("sizes"))
+
+
 def test_sound_without_picture_needs_a_run_of_its_own(tiny_run, film):
     """Training would refuse it after everything is cached."""
     sounds = {"folder": "sounds", "dataset_type": "audio", "caption_strategy": "filename"}
