@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -20,7 +21,7 @@ from ..text.source import TextEncoderSource
 from .dataset import CachedClip, DatasetCache
 from .digests import Ledger
 from .keys import latents_key
-from .latents import KeyOf, cache_latents
+from .latents import KeyOf, Outcome, cache_latents
 from .masks import cache_masks
 from .store import Store
 from .text import cache_prompts
@@ -105,15 +106,23 @@ def build_cache(
         key_of = _namer(checkpoint, dtype, ledger, vae)
         clips, gone = told(world, lambda: _keyed(index.clips, key_of))
         missing = told(world, lambda: {key: clip for key, clip in clips if not store.sound("latents", key)})
-        done = cache_latents(missing, checkpoint, store, key_of=key_of, dtype=dtype, **services, world=world, vae=vae)
-        kept = [(key, clip) for key, clip in clips if key not in done.failed]
+        encode = partial(cache_latents, checkpoint=checkpoint, store=store, key_of=key_of, dtype=dtype, **services, world=world, vae=vae)
+        done = encode(missing)
+        broken = {(key, missing[key].path): reason for key, reason in done.failed.items()}
+        # A file that changed meanwhile may have a twin that did not.
+        twins = {key: clip for key, clip in clips if key in done.failed and clip.path != missing[key].path}
+        if twins:
+            again = encode(twins)
+            broken |= {(key, clip.path): again.failed.get(key, "") for key, clip in clips if key in again.failed}
+            done = Outcome({key: reason for key, reason in done.failed.items() if key not in twins} | again.failed, done.made + again.made)
+        kept = [(key, clip) for key, clip in clips if key not in done.failed and (key, clip.path) not in broken]
         masks, unmasked = cache_masks([clip for _, clip in kept], index.spec.mask_type, store, reporter=reporter, stop=stop, world=world)
     records = tuple(_record(key, clip, text, index.spec, masks.get(i, "")) for i, (key, clip) in enumerate(kept))
     if not records:
-        raise LTX2Error(f"None of the {len(index.clips)} clips in {index.spec.folder} could be read: {next(iter([*done.failed.values(), *gone.values()]))}")
+        raise LTX2Error(f"None of the {len(index.clips)} clips in {index.spec.folder} could be read: {next(iter([*broken.values(), *gone.values()]))}")
     for reason in gone.values():
         reporter.message(reason, "warning")
-    messages = (*index.messages, *(f"{missing[key].path}: {reason}" for key, reason in done.failed.items()), *gone.values(), *unmasked)
+    messages = (*index.messages, *(f"{path}: {reason}" for (_, path), reason in broken.items()), *gone.values(), *unmasked)
     reporter.message(f"{len(records)} clips are cached in {directory}: {done.made} encoded now, {len(records) - done.made} read.")
     cache = DatasetCache(directory, checkpoint.family.name, records, text[""], messages)
     with agreed(world):

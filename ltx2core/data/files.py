@@ -21,6 +21,7 @@ _OTHERS = {
     **dict.fromkeys((".wma", ".aiff", ".aif", ".ac3", ".amr", ".caf", ".mka"), "sound"),
     **dict.fromkeys((".part", ".crdownload", ".download"), "part"),
 }  # fmt: skip
+_MEANT = {"auto": ("picture", "film", "part"), "video": ("film", "part"), "image": ("picture", "part"), "audio": ("sound", "film", "part")}  # by a dataset's type
 _HELP = {
     "picture": "save it as PNG or JPEG", "film": "save it as MP4", "sound": "save it as WAV or FLAC",
     "part": "wait until it is complete, or take it out of the folder",
@@ -103,7 +104,7 @@ def found_files(spec: DatasetSpec) -> tuple[list[Path], list[Dropped]]:
                 files.append(path)
             else:
                 lost.append(_no_file(path))
-        elif suffix in _OTHERS:
+        elif _OTHERS.get(suffix) in _MEANT[spec.dataset_type]:
             lost.append(_other(path, _OTHERS[suffix]))
     if not files:
         endings, hint = ", ".join(suffixes[:4]), f" ({Path(lost[0].path).name} {lost[0].reason.partition(';')[0]})" if lost else _hint(names, spec)

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from ltx2core.data.files import walk
 from ltx2core.data.scan import scan
@@ -58,6 +59,16 @@ def test_links_and_names_of_any_bytes(tmp_path, film):
     assert reasons.pop("latin?.mp4") == "has a name that is not UTF-8 text" and reasons.pop("pipe.mp4") == "is no file with content, but a pipe or a device"
     assert reasons == dict.fromkeys(("self.mp4", "gone.mp4"), "is a link that leads to no file")
     assert len(list(walk(tmp_path / "clips", False))) == 6
+
+
+def test_kinds_that_are_not_read_are_named_where_they_are_meant(tmp_path, film):
+    good = film(tmp_path / "good.mp4", 1)
+    for name in ("a.HEIC", "b.3gp", "c.wma", "d.mp4.part", "notes.md"):
+        (tmp_path / name).write_bytes(b"x")
+    shutil.copy(good, tmp_path / "p.wav")
+    Image.new("RGB", (64, 64)).save(tmp_path / "p.png")
+    for kind, named in (("auto", "abd"), ("video", "bd"), ("image", "ad"), ("audio", "bcd")):
+        assert "".join(sorted(Path(d.path).name[0] for d in scan(spec(tmp_path, dataset_type=kind)).dropped)) == named, kind
 
 
 def test_folders_that_cannot_be_listed_are_named(tmp_path, film, monkeypatch):

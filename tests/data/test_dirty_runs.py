@@ -89,6 +89,28 @@ def test_a_clip_that_changes_between_its_digest_and_its_encoding_is_not_kept_und
     assert [c.source for c in again.clips] == ["a.mp4", "b.mp4", "c.mp4"]
 
 
+@pytest.mark.parametrize("changed", ["b.mp4", "twin.mp4"])
+def test_a_clip_of_the_same_content_stays_when_its_twin_changes(models, clips, tmp_path, film, monkeypatch, changed):
+    import ltx2core.cache.latents as latents
+
+    shutil.copy(clips / "b.mp4", clips / "twin.mp4")
+    read, times = latents.read_clip, []
+
+    def read_and_change(clip, *rest):
+        result = read(clip, *rest)
+        if Path(clip.path).name in ("b.mp4", "twin.mp4") and not times:
+            times.append(clip.path)
+            film(clips / changed, 4, sound=None)
+        return result
+
+    monkeypatch.setattr(latents, "read_clip", read_and_change)
+    cache = cached(models, clips, tmp_path / "cache", Listener())
+    kept = {c.source for c in cache.clips}
+    # The one that was read is encoded, unless it is the one that changed: then its twin is.
+    assert {"a.mp4", "c.mp4"} < kept and (changed not in kept or Path(times[0]).name != changed) and kept & {"b.mp4", "twin.mp4"}
+    assert len(cache.clips) == len(kept) and (len(kept) == 4) == (not any("chang" in m for m in cache.messages))
+
+
 def test_a_damaged_memory_of_the_scan_is_made_again(clips, tmp_path):
     memory = tmp_path / "scan.sqlite3"
     first = scan(DatasetSpec(str(clips), **SIZE), memory=memory)
