@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 
@@ -72,6 +72,23 @@ def _record(key: str, clip: Clip, text: Mapping[str, str], spec: DatasetSpec, ma
     )  # fmt: skip
 
 
+def _encode_missing(
+    clips: list[tuple[str, Clip]], missing: Mapping[str, Clip], encode: Callable[[Mapping[str, Clip]], Outcome]
+) -> tuple[int, dict[tuple[str, str], str]]:
+    """How many clips were encoded, and (key, path) -> reason of those that could not be.
+
+    A file that changed meanwhile may have a twin of its former content that did not, which then is encoded for itself.
+    """
+    done = encode(missing)
+    broken = {(key, missing[key].path): reason for key, reason in done.failed.items()}
+    twins = {key: clip for key, clip in clips if key in done.failed and clip.path != missing[key].path}
+    if not twins:
+        return done.made, broken
+    again = encode(twins)
+    broken |= {(key, clip.path): again.failed[key] for key, clip in clips if key in again.failed}
+    return done.made + again.made, broken
+
+
 def build_cache(
     index: DatasetIndex,
     checkpoint: Checkpoint,
@@ -105,17 +122,9 @@ def build_cache(
         text = cache_prompts([*dict.fromkeys(("", *(c.caption for c in index.clips)))], checkpoint, text_encoder, store, **services, world=world, streamed=text_encoder_streamed)
         key_of = _namer(checkpoint, dtype, ledger, vae)
         clips, gone = told(world, lambda: _keyed(index.clips, key_of))
-        missing = told(world, lambda: {key: clip for key, clip in clips if not store.sound("latents", key)})
         encode = partial(cache_latents, checkpoint=checkpoint, store=store, key_of=key_of, dtype=dtype, **services, world=world, vae=vae)
-        done = encode(missing)
-        broken = {(key, missing[key].path): reason for key, reason in done.failed.items()}
-        # A file that changed meanwhile may have a twin that did not.
-        twins = {key: clip for key, clip in clips if key in done.failed and clip.path != missing[key].path}
-        if twins:
-            again = encode(twins)
-            broken |= {(key, clip.path): again.failed.get(key, "") for key, clip in clips if key in again.failed}
-            done = Outcome({key: reason for key, reason in done.failed.items() if key not in twins} | again.failed, done.made + again.made)
-        kept = [(key, clip) for key, clip in clips if key not in done.failed and (key, clip.path) not in broken]
+        made, broken = _encode_missing(clips, told(world, lambda: {key: clip for key, clip in clips if not store.sound("latents", key)}), encode)
+        kept = [(key, clip) for key, clip in clips if (key, clip.path) not in broken]
         masks, unmasked = cache_masks([clip for _, clip in kept], index.spec.mask_type, store, reporter=reporter, stop=stop, world=world)
     records = tuple(_record(key, clip, text, index.spec, masks.get(i, "")) for i, (key, clip) in enumerate(kept))
     if not records:
@@ -123,7 +132,7 @@ def build_cache(
     for reason in gone.values():
         reporter.message(reason, "warning")
     messages = (*index.messages, *(f"{path}: {reason}" for (_, path), reason in broken.items()), *gone.values(), *unmasked)
-    reporter.message(f"{len(records)} clips are cached in {directory}: {done.made} encoded now, {len(records) - done.made} read.")
+    reporter.message(f"{len(records)} clips are cached in {directory}: {made} encoded now, {len(records) - made} read.")
     cache = DatasetCache(directory, checkpoint.family.name, records, text[""], messages)
     with agreed(world):
         if world.rank == 0:
