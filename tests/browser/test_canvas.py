@@ -20,11 +20,11 @@ NAMES = sorted(p.stem for p in (PACK / "workflows").glob("*.json"))
 
 @pytest.fixture(scope="module")
 def imported(comfy, tmp_path_factory):
-    """The canvas file of SimpleTuner's files with two datasets, sound alone among them, and settings of the VAE; its API twin lies beside it."""
+    """The canvas file of SimpleTuner's files with two datasets and settings of the VAE; its API twin lies beside it."""
     video = {"id": "films", "type": "local", "dataset_type": "video", "instance_data_dir": "ltx2_clips", "probability": 3, "video": {"num_frames": 9, "min_frames": 9}}
-    sounds = {"id": "voices", "type": "local", "dataset_type": "audio", "instance_data_dir": "ltx2_clips", "caption_strategy": "filename", "train_batch_size": 2}
+    named = {**video, "id": "named", "probability": 1, "caption_strategy": "filename", "train_batch_size": 2}
     config = {"max_train_steps": 2, "vae_batch_size": 1, "vae_enable_tiling": True, "vae_enable_slicing": True, "ramtorch": True, "base_model_precision": "int8-quanto"}
-    run = from_dict(RunFile, import_config(config, [video, sounds], comfy.base / "input").run, "run")
+    run = from_dict(RunFile, import_config(config, [video, named], comfy.base / "input").run, "run")
     folder = tmp_path_factory.mktemp("imported")
     for path, content in canvas_files(run, Graph, folder / "imported.json")[0].items():
         path.write_text(json.dumps(content), encoding="utf-8")
