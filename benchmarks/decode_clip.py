@@ -18,6 +18,7 @@ sys.path[:0] = [str(Path(__file__).resolve().parents[1]), str(Path(__file__).res
 
 from vae_memory import build, measure  # noqa: E402
 
+from benchmarks.measured import beside, write_record  # noqa: E402
 from ltx2core.models.decode_plan import GIB, decode_ways  # noqa: E402
 from ltx2core.models.video import decode_frames  # noqa: E402
 from ltx2core.protocols import Room  # noqa: E402
@@ -54,9 +55,7 @@ def main() -> int:
     rows = [one(vae, way, latents, device) for way in decode_ways(vae, arguments.frames, height, width, torch.bfloat16, device, Room(room, room))]
     for row in rows:
         print(json.dumps(row))
-    if arguments.json:
-        found = {"device": torch.cuda.get_device_name(), "torch": torch.__version__, "command": " ".join(sys.argv), "gib": arguments.gib, "size": arguments.size, "rows": rows}
-        arguments.json.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    write_record(arguments.json, {**beside(), "gib": arguments.gib, "size": arguments.size, "rows": rows})
     return 0
 
 

@@ -52,12 +52,21 @@ def full_disk_said(path: Path) -> Iterator[None]:
 _STALE = 24 * 3600.0  # seconds after which the writer of a half-written file is surely gone
 
 
-def remove_stale(folder: Path) -> None:
+def half_written(folder: Path, recursive: bool = False) -> list[Path]:
     """What killed processes left half-written in ``folder`` a day ago or earlier."""
-    for path in folder.glob(".*.tmp"):
+    now, found = time.time(), []
+    for path in (folder.rglob if recursive else folder.glob)(".*.tmp"):
+        with suppress(OSError):  # another process may take it away meanwhile
+            if path.is_file() and now - path.stat().st_mtime > _STALE:
+                found.append(path)
+    return found
+
+
+def remove_stale(folder: Path) -> None:
+    """Removes it."""
+    for path in half_written(folder):
         with suppress(OSError):
-            if time.time() - path.stat().st_mtime > _STALE:
-                path.unlink()
+            path.unlink()
 
 
 # No space left, and a person's share used up.

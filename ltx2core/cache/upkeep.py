@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import LTX2Error
+from ..files import half_written
 from ..protocols import Progress, Reporter
 from .claims import clear_locks
 from .dataset import MANIFESTS, MASKS, DatasetCache
@@ -16,7 +17,6 @@ from .digests import LEDGER, Ledger
 from .store import DamagedEntry, Store
 
 _DAY = 24 * 3600.0
-_STALE = _DAY  # seconds after which a half-written file's writer is surely gone
 _SUFFIX = ".safetensors"
 
 
@@ -83,11 +83,6 @@ def entries(root: Path) -> Iterator[Entry]:
         yield Entry(path, path.parent.parent.name, path.name.removesuffix(_SUFFIX), state.st_size, state.st_mtime)
 
 
-def _half_written(root: Path) -> list[Path]:
-    now = time.time()
-    return [p for p in root.rglob(".*.tmp") if p.is_file() and now - p.stat().st_mtime > _STALE]
-
-
 def _named(manifest: Path) -> set[tuple[str, str]]:
     """(kind, key) of everything that a set reads."""
     cache = DatasetCache.load(manifest)
@@ -118,7 +113,7 @@ def stats(root: Path) -> Contents:
     """
     found, named = list(entries(_checked(root))), set().union(*map(_named, _manifests(root)))
     unused = [e for e in found if (e.kind, e.key) not in named]
-    return Contents(_kinds(found), len(_manifests(root)), Kind(len(unused), sum(e.bytes for e in unused)), _sum(_half_written(root)))
+    return Contents(_kinds(found), len(_manifests(root)), Kind(len(unused), sum(e.bytes for e in unused)), _sum(half_written(root, recursive=True)))
 
 
 def verify(root: Path, reporter: Reporter) -> Verified:
@@ -162,7 +157,7 @@ def collect(root: Path, days: float, dry: bool = False) -> Removed:
         raise LTX2Error(f"days is {days:g}; give 0 or more.")
     named, before = set().union(*map(_named, _manifests(_checked(root)))), time.time() - days * _DAY
     unused = [e for e in entries(root) if (e.kind, e.key) not in named and e.written <= before]
-    left = _half_written(root)
+    left = half_written(root, recursive=True)
     removed = Removed(_kinds(unused), _sum(left))
     if dry:
         return removed

@@ -26,12 +26,15 @@ __all__ = ["Clip", "DatasetIndex", "Dropped", "media_files", "scan"]
 
 @dataclass(frozen=True)
 class DatasetIndex:
-    """What a folder holds: the clips, what was left out and why, and sentences for the person."""
+    """What a folder holds: the clips, what was left out and why, and sentences for the person; unpaired: those of them on the
+    folder of other sounds.
+    """
 
     spec: DatasetSpec
     clips: tuple[Clip, ...]
     dropped: tuple[Dropped, ...]
     messages: tuple[str, ...]
+    unpaired: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -179,7 +182,7 @@ def scan(spec: DatasetSpec, reporter: Reporter | None = None, memory: Path | Non
     if reporter:
         for message in messages:
             reporter.message(message, "warning")
-    return DatasetIndex(spec, tuple(clips), tuple(dropped), tuple(messages))
+    return DatasetIndex(spec, tuple(clips), tuple(dropped), tuple(messages), look.pairs.messages)
 
 
 def _sentence(dropped: Dropped) -> str:

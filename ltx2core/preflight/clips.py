@@ -104,10 +104,8 @@ def masks(index: DatasetIndex) -> Iterable[Finding]:
 
 def partners(index: DatasetIndex) -> Iterable[Finding]:
     """What the folder of other sounds has no clip for, and which clips no sound."""
-    folder = index.spec.sound_folder
-    for message in index.messages if folder else ():
-        if "found no sound of their name" in message or f" sounds in {folder}" in message:
-            yield Finding(WARNING, "sound", message, f"Give both files the same name, except for the ending, in {index.spec.name} and {folder}.")
+    for message in index.unpaired:
+        yield Finding(WARNING, "sound", message, f"Give both files the same name, except for the ending, in {index.spec.name} and {index.spec.sound_folder}.")
 
 
 def rates(looked: Looked) -> Iterable[Finding]:

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 
 ERROR, WARNING, INFO = "error", "warning", "info"
 SEVERITIES = (ERROR, WARNING, INFO)
+# Said as words of their own, by which other languages find them.
 _CALLED = {ERROR: "error", WARNING: "warning", INFO: "info"}
 _NAMED = 3
 

@@ -65,6 +65,7 @@ class Report:
         for source in dict.fromkeys(e.source for e in self.entries):
             dataset = source.removeprefix("dataset ")
             for status in STATUSES:
+                # "dataset" stands in the sentence and not in a value, so that other languages find it.
                 heading = f"{source}, {status}:" if dataset == source else f"dataset {dataset}, {status}:"
                 found = [e for e in self.entries if (e.source, e.status) == (source, status)]
                 if found:

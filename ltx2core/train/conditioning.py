@@ -69,7 +69,6 @@ class ConditioningSettings:
             if getattr(self, name) is not None:
                 check_whole(name, getattr(self, name), 1)
 
-
     @property
     def always_given(self) -> str | None:
         """"audio" or "video" when that stream of every sample with sound is given whole."""
