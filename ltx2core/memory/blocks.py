@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 
 import torch
@@ -68,41 +68,20 @@ def _learned(inputs: BlockInputs) -> dict[str, Tensor]:
 
 
 @dataclass(frozen=True)
-class _Random:
-    """Where random numbers stand, on the processor and on a card."""
-
-    states: tuple[Tensor, ...]
-    device: torch.device
-
-    @classmethod
-    def of(cls, device: torch.device) -> _Random:
-        return cls((torch.get_rng_state(), *((torch.cuda.get_rng_state(device),) if device.type == "cuda" else ())), device)
-
-    @contextmanager
-    def again(self) -> Iterator[None]:
-        """Inside, the same ones come once more."""
-        with torch.random.fork_rng([self.device] if self.device.type == "cuda" else []):
-            torch.set_rng_state(self.states[0])
-            for state in self.states[1:]:
-                torch.cuda.set_rng_state(state, self.device)
-            yield
-
-
-@dataclass(frozen=True)
 class _Place:
-    """What the recomputed form of one block needs in backward. names: of the adapter's tensors; learned: fields of ``inputs``
-    that want gradients. Both are given in this order. drops: values are dropped at random.
+    """What the recomputed form of one block needs in backward. names: of the adapter's trained tensors; learned: fields of
+    ``inputs`` that want gradients. Both are given in this order. fixed: the adapter's other tensors, which want none.
     """
 
     programs: Programs
     store: WeightStore
     index: int
     names: tuple[str, ...]
+    fixed: Tensors
     learned: tuple[str, ...]
     inputs: BlockInputs
     ahead: Sequence[int]
     behind: Sequence[int]
-    drops: bool
 
     @property
     def again(self) -> BlockProgram:
@@ -112,7 +91,7 @@ class _Place:
     def run(self, program: BlockProgram, following: Sequence[int], hidden: Tensor, audio_hidden: Tensor, given: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         frozen, count = self.store.acquire(self.index, following), len(self.names)
         inputs = replace(self.inputs, **dict(zip(self.learned, given[count:], strict=True)))
-        return program(frozen, dict(zip(self.names, given[:count], strict=True)), hidden, audio_hidden, inputs)
+        return program(frozen, {**self.fixed, **dict(zip(self.names, given[:count], strict=True))}, hidden, audio_hidden, inputs)
 
 
 class _Recomputed(torch.autograd.Function):
@@ -123,7 +102,7 @@ class _Recomputed(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, place: _Place, hidden: Tensor, audio_hidden: Tensor, *given: Tensor):
-        ctx.place, ctx.random = place, _Random.of(hidden.device) if place.drops else None
+        ctx.place = place
         ctx.save_for_backward(hidden, audio_hidden, *given)
         with torch.no_grad():
             out = place.run(place.programs.run, place.ahead, hidden, audio_hidden, given)
@@ -134,7 +113,7 @@ class _Recomputed(torch.autograd.Function):
     def backward(ctx, *towards: Tensor):
         place = ctx.place
         hidden, audio_hidden, *given = (t.detach().requires_grad_() for t in ctx.saved_tensors)
-        with torch.enable_grad(), ctx.random.again() if place.drops else nullcontext():
+        with torch.enable_grad():
             out = place.run(place.again, place.behind, hidden, audio_hidden, given)
         pairs = [(o, t) for o, t in zip(out, towards, strict=True) if t is not None]
         gradients = torch.autograd.grad([o for o, _ in pairs], (hidden, audio_hidden, *given), [t for _, t in pairs], allow_unused=True)
@@ -145,11 +124,11 @@ class _Recomputed(torch.autograd.Function):
 class BlockRunnerFor:
     """A ``runner`` for ``models.forward.denoise``: blocks from a store, ``kept`` of them without recompute.
 
-    ``programs`` and ``adapters`` are by block; ``drops``: see ``suited``. The last blocks are the kept ones: their activations live shortest.
+    ``programs`` and ``adapters`` are by block. The last blocks are the kept ones: their activations live shortest.
     """
 
-    def __init__(self, programs: Sequence[Programs], store: WeightStore, adapters: Sequence[dict[str, nn.Parameter]], kept: int = 0, drops: bool = False):
-        self._programs, self._store, self._adapters, self._kept, self._drops = programs, store, adapters, kept, drops
+    def __init__(self, programs: Sequence[Programs], store: WeightStore, adapters: Sequence[Tensors], kept: int = 0):
+        self._programs, self._store, self._adapters, self._kept = programs, store, adapters, kept
         self._count = len(adapters)
 
     def __call__(self, index: int, block: nn.Module, hidden: Tensor, audio_hidden: Tensor, inputs: BlockInputs) -> tuple[Tensor, Tensor]:
@@ -157,13 +136,14 @@ class BlockRunnerFor:
         ahead = range(index + 1, self._count)
         if torch.is_grad_enabled() and index < self._count - self._kept:
             behind, learned = range(index - 1, -1, -1), _learned(inputs)
+            trained, fixed = ({n: t for n, t in adapter.items() if t.requires_grad is wanted} for wanted in (True, False))
             # After the last block backward begins with it again, and after the first the next step's forward.
             place = _Place(
-                self._programs[index], self._store, index, tuple(adapter), tuple(learned), inputs,
-                ahead or range(index - 1, -1, -1), behind or range(1, self._count), self._drops,
+                self._programs[index], self._store, index, tuple(trained), fixed, tuple(learned), inputs,
+                ahead or range(index - 1, -1, -1), behind or range(1, self._count),
             )  # fmt: skip
             # The first block's inputs may need no gradient; autograd must still see that the adapter does.
-            return _Recomputed.apply(place, hidden, audio_hidden, *adapter.values(), *learned.values())
+            return _Recomputed.apply(place, hidden, audio_hidden, *trained.values(), *learned.values())
         if index == 0 and torch.is_grad_enabled():
             # As in every later block, so that one compiled form serves all.
             hidden, audio_hidden = (t if t.requires_grad else t.detach().requires_grad_() for t in (hidden, audio_hidden))

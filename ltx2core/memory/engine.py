@@ -18,6 +18,7 @@ from ..fused.shelf import Shelf
 from ..fused.weights import packed, unpack, unpacked, use_packed
 from ..models.forward import BlockInputs, BlockRunner
 from ..train.batch import StepInputs
+from ..train.dropout import keys_of
 from ..train.live_blocks import live_blocks
 from ..train.objective import Objective
 from ..train.step import StepLosses, training_step, velocities
@@ -25,7 +26,7 @@ from .blocks import BlockRunnerFor, Programs
 from .quantize import FORMATS, LIBRARIES, dequantised, own_names, quantise_block, under_own_names
 from .stores import ResidentStore, RingStore, Tensors, WeightStore
 from .streams import can_capture, stream_of
-from .suited import drops, suited
+from .suited import suited
 
 PRECISIONS = ("bf16", *FORMATS, *LIBRARIES)
 HOSTED = ("", "inputs", "results")
@@ -67,8 +68,9 @@ Shard = Callable[[Iterable[Tensors]], WeightStore]
 Bring = Callable[[int, nn.Module, torch.device], None]
 
 
-def adapter_parameters(block: nn.Module) -> dict[str, nn.Parameter]:
-    return {n: p for n, p in block.named_parameters() if p.requires_grad}
+def adapter_tensors(block: nn.Module) -> dict[str, Tensor]:
+    """What is a block's own beside its frozen weights: trained values, and the keys of dropout."""
+    return {n: p for n, p in block.named_parameters() if p.requires_grad} | keys_of(block)
 
 
 def bring_own(index: int, block: nn.Module, device: torch.device) -> None:
@@ -121,7 +123,7 @@ class _Form:
 
 def _compiled_form(blocks: Sequence[nn.Module], settings: MemorySettings, device: torch.device, shard: Shard | None, bring: Bring) -> _Form:
     store = make_store(blocks, settings, device, shard, bring)
-    runner = BlockRunnerFor(Programs.of_all(blocks, settings.compiled), store, [adapter_parameters(b) for b in blocks], settings.kept, drops(blocks))
+    runner = BlockRunnerFor(Programs.of_all(blocks, settings.compiled), store, [adapter_tensors(b) for b in blocks], settings.kept)
     names = [own_names(b) for b in blocks]
     return _Form(runner, store, lambda index, tensors, dtype: dequantised(under_own_names(tensors, names[index]), dtype), False)
 
@@ -167,9 +169,9 @@ class FastEngine:
         self._model, self._objective, self._device, self._settings = model, objective, device, settings
         blocks = list(model.transformer_blocks)
         # Where blocks wait in host memory the fresh adapter was made there too.
-        for parameter in self._trainable():
-            parameter.data = parameter.data.to(device)
-        self._blocks, self._adapters = blocks, [adapter_parameters(b) for b in blocks]
+        for tensor in (*self._trainable(), *keys_of(model).values()):
+            tensor.data = tensor.data.to(device)
+        self._blocks, self._adapters = blocks, [adapter_tensors(b) for b in blocks]
         self._form = _fused_form(blocks, settings, device, shard, bring) or _compiled_form(blocks, settings, device, shard, bring)
         # diffusers' blocks are compiled, and a compiled block may wait for the host; written-out ones never do.
         self._captured = settings.captured and can_capture(device) and (not settings.streamed or isinstance(self._form.runner, FusedRunner))

@@ -33,4 +33,4 @@ def load_of(run: RunConfig, shapes: Shapes, sizes: Sequence[tuple[int, int, int,
     if run.lora.kind == "lokr":
         # The plan's constants are those of LoRAs. A LoKr trains fewer values and makes larger products on the way.
         trained = max(saved, trained_values(replace(run.lora, kind="lora"), shapes, modules))
-    return Load(tokens, samples, trained, run.train.optimizer if run.train.optimizer == "adamw_bf16" else "adamw", saved, written_out, run.lora.dropout > 0)
+    return Load(tokens, samples, trained, run.train.optimizer if run.train.optimizer == "adamw_bf16" else "adamw", saved, written_out)

@@ -17,7 +17,6 @@ from ..errors import LTX2Error
 from ..protocols import MemoryPlanned
 from .engine import MemorySettings
 from .quantize import is_quantisable
-from .suited import with_dropout
 
 GIB = 2**30
 # Bytes of a trained value: itself, its gradient, two moments; with a float32 master the latter three are float32.
@@ -86,7 +85,7 @@ class BaseSize:
 class Load:
     """The largest bucket of a run: tokens of video and sound in a batch, samples in it, trained values. saved: of those, what a
     checkpoint has, where the plan counts more (see ``load_of``); 0 for all. written_out: whether the written-out blocks serve
-    its adapter; drops: whether that drops values at random (see ``suited``).
+    its adapter.
     """
 
     tokens: int
@@ -95,13 +94,12 @@ class Load:
     optimizer: str = "adamw"
     saved: int = 0
     written_out: bool = True
-    drops: bool = False
 
-    def possible(self, settings: MemorySettings, blocks: int) -> MemorySettings:
-        """``settings`` as a step of this run can be carried out on a model of ``blocks``."""
-        if not self.written_out:
-            settings = replace(settings, fused=False, hosted="", captured=settings.captured and not settings.streamed)
-        return with_dropout(settings, blocks) if self.drops else settings
+    def possible(self, settings: MemorySettings) -> MemorySettings:
+        """``settings`` as a step of this run can be carried out."""
+        if self.written_out:
+            return settings
+        return replace(settings, fused=False, hosted="", captured=settings.captured and not settings.streamed)
 
 
 @dataclass(frozen=True)
@@ -147,7 +145,7 @@ class Plan:
 
 def predict(size: BaseSize, load: Load, settings: MemorySettings, cards: int = 1) -> Plan:
     """Peak bytes of a training step, on each of ``cards`` that share the blocks out; with as much of ``settings`` as is possible."""
-    settings = load.possible(settings, size.blocks)
+    settings = load.possible(settings)
     block = size.block_bytes(settings.precision)
     streamed, kept = min(settings.streamed, size.blocks), min(settings.kept, size.blocks)
     gathered = _GATHERED * block if cards > 1 else 0

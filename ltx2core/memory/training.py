@@ -136,8 +136,6 @@ def _train_planned(models: Models, run: RunConfig, cache: DatasetCache, memory: 
     plan = placed.plan
     if plan is not None:
         reporter.memory(plan.told(free_device_bytes(residency.device)))
-        if run.lora.dropout and not plan.settings.compiled:
-            reporter.message("With dropout blocks are neither compiled nor captured, since what is computed again must drop the same values: a step takes longer.")
     if placed.sharded:
         # On a processor with the arithmetic of the plain step, as without sharding.
         sharded = plan.settings if plan else memory or MemorySettings(fused=False)

@@ -162,8 +162,8 @@ def run_block(index: int, block: nn.Module, hidden: Tensor, audio_hidden: Tensor
 
 
 def run_block_checkpointed(index: int, block: nn.Module, hidden: Tensor, audio_hidden: Tensor, inputs: BlockInputs) -> tuple[Tensor, Tensor]:
-    """The same, keeping only the block's inputs for backward."""
-    return checkpoint(run_block, index, block, hidden, audio_hidden, inputs, use_reentrant=False)
+    """The same, keeping only the block's inputs for backward. A block draws no random numbers: an adapter's dropout has keys."""
+    return checkpoint(run_block, index, block, hidden, audio_hidden, inputs, use_reentrant=False, preserve_rng_state=False)
 
 
 def _output(hidden: Tensor, embedded: Tensor, table: Tensor, norm: nn.Module, project: nn.Module) -> Tensor:

@@ -48,7 +48,7 @@ def denoise_audio(model: nn.Module, audio: Modality, *, checkpointed: bool = Fal
     hidden = model.audio_proj_in(audio.tokens.to(dtype))
     for block in model.transformer_blocks:
         if checkpointed and torch.is_grad_enabled():
-            hidden = checkpoint(_block, block, hidden, text, temb, rotary, use_reentrant=False)
+            hidden = checkpoint(_block, block, hidden, text, temb, rotary, use_reentrant=False, preserve_rng_state=False)
         else:
             hidden = _block(block, hidden, text, temb, rotary)
     shift, scale = (model.audio_scale_shift_table + embedded[:, :, None]).unbind(dim=2)

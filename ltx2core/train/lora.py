@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from ..checkpoint.adapter import FOLDED_ALPHA, Adapter
 from ..checkpoint.adapter_layers import DORA_NAMES, NAMES, DoRALayer, Layer, from_tensors, magnitude_to_scale, moved
 from ..errors import LTX2Error
+from .dropout import DropoutKeys, KeyedDropout
 from .lycoris_layers import inject_lycoris, lycoris_scaling
 from .randomness import generator
 from .settings import LoRASettings
@@ -26,13 +27,19 @@ NAME = "ltx2_train"
 @dataclass(frozen=True)
 class InjectedLoRA:
     """The adapter inside ``model``. ``parameters``: "<module>.lora_A.weight", ".lora_B.weight", ".magnitude" [out] (DoRA),
-    ".lokr_…" or ".hada_…" -> trainable parameter.
+    ".lokr_…" or ".hada_…" -> trainable parameter. keys: of its dropout, None where it has none.
     """
 
     model: nn.Module
     settings: LoRASettings
     modules: tuple[str, ...]
     parameters: dict[str, nn.Parameter]
+    keys: DropoutKeys | None = None
+
+    def draw_masks(self, *purpose: int) -> None:
+        """What dropout leaves out is from here on that of the pass that ``purpose`` names."""
+        if self.keys is not None:
+            self.keys.draw(*purpose)
 
     def load(self, adapter: Adapter) -> None:
         """Continue from ``adapter``: its layers replace the fresh ones; its rank must be the settings'.
@@ -158,6 +165,19 @@ def _inject_peft(model: nn.Module, settings: LoRASettings, modules: tuple[str, .
     return parameters
 
 
+def _keyed(model: nn.Module, settings: LoRASettings, modules: tuple[str, ...], seed: int) -> DropoutKeys | None:
+    """Our dropout in the place of peft's; None where nothing is dropped."""
+    if not settings.dropout:
+        return None
+    layers = {}
+    for module in modules:
+        layer = model.get_submodule(module)
+        layers[module] = layer.lora_dropout[NAME] = KeyedDropout(settings.dropout, layer.get_base_layer().weight.device)
+    keys = DropoutKeys(layers, seed)
+    keys.draw(0, 0)
+    return keys
+
+
 def inject(model: nn.Module, settings: LoRASettings, modules: tuple[str, ...], seed: int, dtype: torch.dtype) -> InjectedLoRA:
     """Add a fresh adapter to exactly ``modules``; the base is frozen. The start is the same on every device.
 
@@ -172,7 +192,7 @@ def inject(model: nn.Module, settings: LoRASettings, modules: tuple[str, ...], s
     trainable = {id(p) for p in parameters.values()}
     for parameter in model.parameters():
         parameter.requires_grad_(id(parameter) in trainable)
-    return InjectedLoRA(model, settings, modules, parameters)
+    return InjectedLoRA(model, settings, modules, parameters, _keyed(model, settings, modules, seed))
 
 
 def remove(lora: InjectedLoRA) -> None:

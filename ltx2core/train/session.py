@@ -152,15 +152,18 @@ class Session:
     def advance(self, feed: Feed) -> None:
         """One optimizer step. Nothing of the state has changed when it fails."""
         train, begin, waited = self.run.train, time.monotonic(), feed.waited
-        torch.manual_seed(derive(train.seed, "step", self.step, *([self.world.rank] if self.world.rank else [])))
         sums = StepSums(self.device)
         for batch in with_shares(feed.step(), self.world) if train.global_batch else feed.step():
-            sums.add(self.engine(self._inputs(batch)), batch)
+            inputs = self._inputs(batch)
+            self.lora.draw_masks(batch.number, batch.slots[0])
+            sums.add(self.engine(inputs), batch)
             for gradient in self._gradients:
                 gradient.add()
         means = sums.of_all(self.world) if train.global_batch else sums.means(train.accumulation)
-        self._reduce()
+        for gradient in self._gradients:
+            gradient.finish()
         self.optimizer.set_rate(rate_at(train, self.step))
+        torch.manual_seed(derive(train.seed, "step", self.step))  # of stochastic rounding, which all processes do alike
         norm = self.optimizer.step()
         if self.crepa is not None:
             self.crepa.advance(rate_at(train, self.step))
@@ -172,13 +175,6 @@ class Session:
         if len(self._unread) >= self.read_every:
             self.read_losses()
         self.data_wait.add(feed.waited - waited, time.monotonic() - begin)
-
-    def _reduce(self) -> None:
-        """The gradients of all processes together, and random numbers that are theirs alike: those of stochastic rounding."""
-        for gradient in self._gradients:
-            gradient.finish()
-        if self.world.size > 1:
-            torch.manual_seed(derive(self.run.train.seed, "update", self.step))
 
     def read_losses(self) -> None:
         """Bring the losses of the last steps to the host, log and report them.

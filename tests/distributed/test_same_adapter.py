@@ -73,9 +73,11 @@ def test_two_machines(folder, single, write_run, start, request):
 
 
 def test_several_sets_and_regularisation_on_a_sharded_base(folder, run_on):
-    """Where one process has a clip of regularisation all make the base's prediction, for which a sharded base needs every one."""
+    """Where one process has a clip of regularisation all make the base's prediction, for which a sharded base needs every one.
+    With one clip a pass dropout too is of the clip's place, whoever has it.
+    """
     clips = {"folder": "clips", "width": 64, "height": 64, "frames": 9}
-    sets = {"dataset": None, "datasets": [clips, {**clips, "id": "wide", "width": 96, "max_samples": 2}], "regularisation": {**clips, "max_samples": 1}}
+    sets = {"dataset": None, "datasets": [clips, {**clips, "id": "wide", "width": 96, "max_samples": 2}], "regularisation": {**clips, "max_samples": 1}, "lora": {"rank": 2, "dropout": 0.2}}
     run_on(1, "sets_1", **sets)
     run_on(2, "sets_2", distributed="fsdp2", **sets)
     ours, theirs = state(folder, "sets_2"), state(folder, "sets_1")

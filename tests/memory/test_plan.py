@@ -60,16 +60,14 @@ def test_steps_that_cannot_be_captured_need_more(size):
 
 
 def test_what_only_written_out_blocks_can_do_is_not_planned_without_them(size):
-    """Nothing waits in host memory then, and the blocks' inputs count on the card; with dropout a step is captured only where all is kept."""
+    """Nothing waits in host memory then, and the blocks' inputs count on the card."""
     lora = load("1x121x512x768")
-    other, dropping = replace(lora, written_out=False), replace(lora, written_out=False, drops=True)
+    other = replace(lora, written_out=False)
     assert choose(size, lora, 42 * GIB, 200 * GIB).settings.hosted == "results"
     plan = choose(size, other, 44 * GIB, 200 * GIB)
     assert plan.settings == MemorySettings(fused=False) and plan.host == 0 and plan.total > predict(size, lora, MemorySettings(hosted="results")).total
     streamed = MemorySettings("int8", streamed=48, hosted="inputs")
     assert predict(size, other, streamed).settings == MemorySettings("int8", streamed=48, fused=False, captured=False)
-    assert predict(size, dropping, MemorySettings()).settings == MemorySettings(fused=False, compiled=False, captured=False)
-    assert predict(size, dropping, MemorySettings(kept=48)).settings == MemorySettings(kept=48, fused=False), "nothing is computed again"
 
 
 def test_nothing_fits_is_said_with_what_to_do(size):

@@ -136,6 +136,7 @@ CASES = {
     "loha": (LoRASettings(rank=2, kind="loha"), TrainSettings(loss="huber")),
     "video alone": (LoRASettings(rank=2), TrainSettings(audio_weight=0.0, loss="smooth_l1")),
     "tread": (LoRASettings(rank=2), TrainSettings(tread=(TreadRoute(0.5, 0, 0),))),
+    "dropout": (LoRASettings(rank=2, dropout=0.3), TrainSettings()),
     "rslora, tokens given": (LoRASettings(rank=2, alpha=3, rslora=True), TrainSettings(conditioning=WHOLE, loss="smooth_l1")),
     "frozen sound": (LoRASettings(rank=2), TrainSettings(conditioning=ConditioningSettings(frozen_audio=1.0))),
     "frozen video": (LoRASettings(rank=2), TrainSettings(conditioning=ConditioningSettings(frozen_video=1.0))),
