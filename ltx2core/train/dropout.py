@@ -42,11 +42,14 @@ def mixed(words: Tensor) -> Tensor:
 def kept(key: Tensor, shape: Sequence[int], p: float) -> Tensor:
     """Bool of ``shape`` [..., C] on the device of ``key`` [4] int32: False with probability ``p``.
 
-    A row's and a column's number are hashed with two words of the key each, and both together once more: one hash an element.
+    The numbers of SplitMix (Steele, Lea and Flood 2014) in 32 bits: an element's index times an odd step, plus a start, mixed.
+    Step and start are the key's first words. Few operations, since a block has them for each layer, and all are compiled; none
+    of an element alone, which compiled code would make once for all layers and keep.
     """
     rows, columns = (torch.arange(n, dtype=torch.int32, device=key.device) for n in (math.prod(shape[:-1]), shape[-1]))
-    rows, columns = (mixed(mixed(n ^ key[i]) ^ key[i + 1]) for n, i in ((rows, 0), (columns, 2)))
-    return (mixed(rows[:, None] ^ columns) >= round(p * 2**32) - 2**31).view(shape)
+    step = key[0] | 1
+    word = (rows * (step * shape[-1]))[:, None] + (columns * step + key[1])
+    return (mixed(word) >= round(p * 2**32) - 2**31).view(shape)
 
 
 def _dropped(x: Tensor, key: Tensor, p: float) -> Tensor:

@@ -108,6 +108,13 @@ def test_captured_and_compiled_with_dropout_equals_the_same_base_eager(file, set
     assert min(abs(a - b) for a, b in ((losses[0], losses[1]), (losses[1], losses[2]))) > 1e-4 * losses[0]
 
 
+def left_on_the_card():
+    """Bytes, without the matrix library's work space of 32 MiB for every stream that ever ran a product."""
+    torch.cuda.synchronize()
+    torch._C._cuda_clearCublasWorkspaces()
+    return torch.cuda.memory_allocated()
+
+
 @pytest.mark.parametrize("memory", [None, MemorySettings("int8", streamed=LAYERS, captured=False), MemorySettings("int8")], ids=str)
 def test_a_run_trains_and_leaves_nothing_on_the_card(file, tmp_path, memory):
     store, clips = Store(tmp_path / "cache"), []
@@ -118,7 +125,7 @@ def test_a_run_trains_and_leaves_nothing_on_the_card(file, tmp_path, memory):
         store.write("text", f"{i:064x}", {"video": make(16, 64), "audio": make(16, 64)}, {})
         clips.append(CachedClip(f"{i}.mp4", f"{i:064x}", f"{i:064x}", 96, 64, 9, 25.0, True))
     cache = DatasetCache(tmp_path / "cache", "2.0", tuple(clips), "0" * 64)
-    models, before = Models(file, torch.bfloat16), torch.cuda.memory_allocated()
+    models, before = Models(file, torch.bfloat16), left_on_the_card()
     result = train_lora(
         models, RunConfig(train=TrainSettings(steps=30, warmup=2, learning_rate=3e-3, validation_clips=3, validate_every=0)), cache, directory=tmp_path / "run",
         name="a", residency=PlainResidency(CARD), reporter=ConsoleReporter(quiet=True), stop=StopFlag(), memory=memory,
@@ -126,5 +133,4 @@ def test_a_run_trains_and_leaves_nothing_on_the_card(file, tmp_path, memory):
     assert result.validation[-1].video < result.validation[0].video
     del result
     models.drop("transformer")
-    torch.cuda.empty_cache()
-    assert torch.cuda.memory_allocated() - before < 64 * 2**20
+    assert left_on_the_card() - before < 8 * 2**20
