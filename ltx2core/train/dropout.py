@@ -15,7 +15,7 @@ from torch.utils.checkpoint import checkpoint
 
 from .randomness import derive, generator
 
-# Also the bytes after which the next key may begin: four of int32 are 16, where compiled code wants its inputs to begin.
+# Of a key; two are read. Four of int32 are 16 bytes, and compiled code wants its inputs, of which each key is one, to begin at such a multiple.
 _WORDS = 4
 
 
