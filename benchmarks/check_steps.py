@@ -2,7 +2,7 @@
 
     python benchmarks/check_steps.py --json benchmarks/results/check_steps_h200.json
 
-Per case: audio-video, silent clips' loss (video alone), first frame given, TREAD, and sound alone. ``--rehearse`` runs all of it
+Per case: audio-video, silent clips' loss (video alone), first frame given, TREAD, an adapter with dropout, and sound alone. ``--rehearse`` runs all of it
 on a small model, on the processor where there is no card; without it, and without an NVIDIA card, it says so and exits with 2.
 Wheels beside PyTorch: diffusers, transformers, peft, safetensors, lycoris-lora.
 """
@@ -41,8 +41,10 @@ ROUTED = (TreadRoute(0.5, 1, -2),)
 CASES = {
     "audio_video": (TrainSettings(), "both"), "first_frame": (TrainSettings(first_frame_probability=1.0), "both"),
     "tread": (TrainSettings(tread=ROUTED), "both"), "video": (TrainSettings(audio_weight=0.0), "video"), "sound": (TrainSettings(audio_only=True), "sound"),
+    "dropout": (TrainSettings(), "dropout"),
 }  # fmt: skip
-OBJECTIVES = {"both": TrainSettings(tread=ROUTED), "video": TrainSettings(audio_weight=0.0), "sound": TrainSettings(audio_only=True)}
+OBJECTIVES = {"both": TrainSettings(tread=ROUTED), "video": TrainSettings(audio_weight=0.0), "sound": TrainSettings(audio_only=True), "dropout": TrainSettings()}
+DROPOUT = 0.1
 REHEARSED_SHAPE = (2, 9, 64, 96)
 
 
@@ -59,15 +61,15 @@ class Check:
         found = {}
         for name, objective in OBJECTIVES.items():
             cases = {case: step for case, step in self.steps.items() if CASES[case][1] == name}
-            found |= run(self, weights, dtype, lambda m, o=Objective.of(objective): make(m, o), cases)
+            found |= run(self, weights, dtype, lambda m, o=Objective.of(objective): make(m, o), cases, DROPOUT if name == "dropout" else 0.0)
         return found
 
 
-def run(check: Check, weights: dict, dtype: torch.dtype, make, cases: dict[str, StepInputs]) -> dict[str, tuple[float, dict]]:
+def run(check: Check, weights: dict, dtype: torch.dtype, make, cases: dict[str, StepInputs], dropout: float) -> dict[str, tuple[float, dict]]:
     device, results = check.device, {}
     model = build(device, LAYERS, dtype, check.config)
     model.load_state_dict(weights)
-    with adapter(model, dtype=dtype) as lora:
+    with adapter(model, dtype=dtype, dropout=dropout) as lora:
         generator = torch.Generator(device).manual_seed(1)
         with torch.no_grad():
             for parameter in lora.parameters.values():
@@ -77,6 +79,7 @@ def run(check: Check, weights: dict, dtype: torch.dtype, make, cases: dict[str, 
         for case, step in cases.items() if engine else ():
             for parameter in lora.parameters.values():
                 parameter.grad.zero_()
+            lora.draw_masks(0)
             loss = engine(step).total.item()
             results[case] = (loss, {n: p.grad.to("cpu", torch.float32, copy=True) for n, p in lora.parameters.items()})
     return results

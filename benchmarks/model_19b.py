@@ -54,10 +54,10 @@ def build(device: torch.device, layers: int = 48, dtype: torch.dtype = torch.bfl
     return model.eval().requires_grad_(False)
 
 
-def adapter(model: nn.Module, rank: int = 32, dtype: torch.dtype = torch.bfloat16, targets: str = "audio_video"):
+def adapter(model: nn.Module, rank: int = 32, dtype: torch.dtype = torch.bfloat16, targets: str = "audio_video", dropout: float = 0.0):
     """Context manager: LoRA on all 1152 attention linears of 48 layers, 213.9 M parameters; the second matrix not zero."""
     modules = choose(targets, len(model.transformer_blocks), True, targets == "audio_only").modules
-    return injected(model, LoRASettings(rank=rank, alpha=rank, targets=targets), modules, 0, dtype)
+    return injected(model, LoRASettings(rank=rank, alpha=rank, targets=targets, dropout=dropout), modules, 0, dtype)
 
 
 def inputs(shape: tuple[int, int, int, int], step: int = 0, train: TrainSettings = TrainSettings()) -> StepInputs:  # noqa: B008

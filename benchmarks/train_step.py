@@ -128,13 +128,14 @@ class Bench:
     optimizer: str
     shapes: dict[str, tuple[int, int, int, int]]
     cases: list[str]
+    dropout: float
 
     def row(self, profile: str, case: str, shape: str, seconds: float, first: float, prepared: float, loss: float, predicted: int | None) -> dict:
         allocated, reserved = self.clock.peaks()
         whole = case == "whole" and shape in FORWARD_TFLOP
         # model_tflops: of 3 forward passes, whatever is recomputed or kept, so that profiles compare; cost.step_flops counts what is run.
         return {
-            "profile": profile, "case": case, "shape": shape, "optimizer": self.optimizer, "layers": self.layers, "seconds": round(seconds, 4),
+            "profile": profile, "case": case, "shape": shape, "optimizer": self.optimizer, "dropout": self.dropout, "layers": self.layers, "seconds": round(seconds, 4),
             "first_step_seconds": round(first, 1), "prepare_seconds": round(prepared, 1), "peak_allocated_gib": round(allocated / GIB, 2),
             "peak_reserved_gib": round(reserved / GIB, 2), "loss": loss, "predicted_gib": None if predicted is None else round(predicted / GIB, 2),
             "compiled_forms": torch._dynamo.utils.counters["stats"]["unique_graphs"],
@@ -150,7 +151,7 @@ def measure(profile: str, bench: Bench, traced: bool) -> list[dict]:
     train = TrainSettings(optimizer=bench.optimizer, audio_only=True) if sound else train
     if sound:
         keep_sound(model)
-    with adapter(model, targets="audio_only" if sound else "audio_video") as lora:
+    with adapter(model, targets="audio_only" if sound else "audio_video", dropout=bench.dropout) as lora:
         with torch.no_grad():
             for parameter in lora.parameters.values():
                 parameter.normal_(0, 0.02)
@@ -191,6 +192,7 @@ def main() -> int:
     arguments.add_argument("--layers", type=int, default=48)
     arguments.add_argument("--steps", type=int, default=6)
     arguments.add_argument("--optimizer", default="adamw_bf16")
+    arguments.add_argument("--dropout", type=float, default=0.0, help="of the adapter")
     arguments.add_argument("--until", type=float, default=1e9, help="seconds after which no further profile is begun")
     arguments.add_argument("--trace", nargs="*", default=[], help="profiles whose kernels are listed")
     arguments.add_argument("--rehearse", action="store_true")
@@ -200,7 +202,7 @@ def main() -> int:
         return 2
     began, rows, device = time.monotonic(), [], torch.device("cuda" if torch.cuda.is_available() else "cpu")
     shapes = {"rehearsed": REHEARSED_SHAPE} if a.rehearse else {name: SHAPES[name] for name in a.shapes}
-    bench = Bench(Clock(device), SMALL if a.rehearse else TRANSFORMER_19B, 4 if a.rehearse else a.layers, a.steps, a.optimizer, shapes, a.cases)
+    bench = Bench(Clock(device), SMALL if a.rehearse else TRANSFORMER_19B, 4 if a.rehearse else a.layers, a.steps, a.optimizer, shapes, a.cases, a.dropout)
     record = {**beside(), "rows": rows}
     for profile in a.profiles:
         if time.monotonic() - began > a.until:

@@ -16,6 +16,8 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
+from ..train.dropout import KeyedDropout
+
 _EIGHT = 8  # a row of bf16 numbers begins at a multiple of 16 bytes, as matrix kernels want
 
 
@@ -36,11 +38,17 @@ GROUPS: dict[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True)
 class Factors:
-    """One layer's adapter: A [r, I], B [o, r], and the factor before B."""
+    """One layer's adapter: A [r, I], B [o, r], the factor before B, and what its input goes through."""
 
     down: nn.Parameter
     up: nn.Parameter
     scale: float
+    dropout: KeyedDropout | None = None
+
+    @property
+    def drop(self) -> KeyedDropout | None:
+        """The dropout while it drops: in training."""
+        return self.dropout if self.dropout is not None and self.dropout.training else None
 
 
 Adapters = Mapping[str, Factors]  # by layer's name in its block
@@ -82,7 +90,7 @@ def base_layer(block: nn.Module, name: str) -> nn.Module:
 
 
 def adapters_of(block: nn.Module) -> dict[str, Factors] | None:
-    """The LoRA of a block's linears; None when some adapter is of another kind (DoRA, LoKr, LoHa, with dropout)."""
+    """The LoRA of a block's linears; None when some adapter is of another kind (DoRA, LoKr, LoHa, or with torch's dropout)."""
     found: dict[str, Factors] = {}
     for name in (m for members in GROUPS.values() for m in members):
         layer = block.get_submodule(name)
@@ -91,9 +99,11 @@ def adapters_of(block: nn.Module) -> dict[str, Factors] | None:
         if not hasattr(layer, "lora_A") or len(layer.lora_A) != 1 or len(layer.lora_magnitude_vector):
             return None
         (adapter,) = layer.lora_A
-        if not isinstance(layer.lora_dropout[adapter], nn.Identity):
+        dropout = layer.lora_dropout[adapter]
+        if not isinstance(dropout, nn.Identity | KeyedDropout):
             return None
-        found[name] = Factors(layer.lora_A[adapter].weight, layer.lora_B[adapter].weight, float(layer.scaling[adapter]))
+        own = dropout if isinstance(dropout, KeyedDropout) else None
+        found[name] = Factors(layer.lora_A[adapter].weight, layer.lora_B[adapter].weight, float(layer.scaling[adapter]), own)
     trained = {id(p) for p in block.parameters() if p.requires_grad}
     return found if trained <= {id(p) for f in found.values() for p in (f.down, f.up)} else None
 

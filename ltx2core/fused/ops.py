@@ -24,7 +24,8 @@ def _has_triton() -> bool:
     return has_triton()
 
 
-def _fast(tensor: Tensor) -> bool:
+def fast(tensor: Tensor) -> bool:
+    """Whether the Triton forms run."""
     return tensor.is_cuda and tensor.dtype != torch.float64 and _has_triton()
 
 
@@ -34,7 +35,7 @@ def _wide(tensor: Tensor) -> Tensor:
 
 def norm_modulate(h: Tensor, scale: Tensor | None, shift: Tensor | None, index: Tensor, eps: float, out: Tensor) -> None:
     """out = rmsnorm(h) * (1 + scale) + shift; without scale the norm alone."""
-    if _fast(h):
+    if fast(h):
         from .kernels import norm_modulate as kernel
 
         return kernel(h, scale, shift, index, eps, out)
@@ -46,7 +47,7 @@ def norm_modulate(h: Tensor, scale: Tensor | None, shift: Tensor | None, index: 
 def norm_modulate_backward(h: Tensor, scale: Tensor | None, index: Tensor, eps: float, towards: Tensor, into: Tensor, out: Tensor | None = None) -> None:
     """Add the gradient towards ``h`` to ``into``, given the one towards the result; with ``out`` the sum goes there and ``into`` stays."""
     out = into if out is None else out
-    if _fast(h):
+    if fast(h):
         from .kernels import norm_modulate_backward as kernel
 
         return kernel(h, scale, index, eps, towards, into, out)
@@ -67,7 +68,7 @@ def _rotated(x: Tensor, rope: Rope, back: bool) -> Tensor:
 
 def norm_rope(x: Tensor, weight: Tensor, rope: Rope | None, eps: float) -> Tensor:
     """rope(rmsnorm(x) * weight), contiguous."""
-    if _fast(x):
+    if fast(x):
         from .kernels import norm_rope as kernel
 
         return kernel(x, weight, rope, eps)
@@ -78,7 +79,7 @@ def norm_rope(x: Tensor, weight: Tensor, rope: Rope | None, eps: float) -> Tenso
 
 def norm_rope_backward(x: Tensor, weight: Tensor, rope: Rope | None, eps: float, towards: Tensor, out: Tensor) -> None:
     """The gradient towards ``x``."""
-    if _fast(x):
+    if fast(x):
         from .kernels import norm_rope_backward as kernel
 
         return kernel(x, weight, rope, eps, towards, out)
@@ -90,7 +91,7 @@ def norm_rope_backward(x: Tensor, weight: Tensor, rope: Rope | None, eps: float,
 
 def copy(x: Tensor, out: Tensor) -> None:
     """Rows that may lie apart, at the memory's full speed."""
-    if _fast(x) and x.stride(1) == out.stride(1) == 1:
+    if fast(x) and x.stride(1) == out.stride(1) == 1:
         from .kernels import copy as kernel
 
         return kernel(x, out)
@@ -101,7 +102,7 @@ def gated_add(h: Tensor, y: Tensor, gate: Tensor | None, index: Tensor) -> Tenso
     """h + y * gate; y is overwritten."""
     if gate is None:
         return y.add_(h)
-    if _fast(h):
+    if fast(h):
         from .kernels import gated_add as kernel
 
         return kernel(h, y, gate, index)
@@ -112,7 +113,7 @@ def gated(g: Tensor, gate: Tensor | None, index: Tensor, out: Tensor) -> None:
     """out = g * gate."""
     if gate is None:
         return copy(g, out)
-    if _fast(g):
+    if fast(g):
         from .kernels import gated as kernel
 
         return kernel(g, gate, index, out)
@@ -123,7 +124,7 @@ def gated(g: Tensor, gate: Tensor | None, index: Tensor, out: Tensor) -> None:
 def fill(matrix: Tensor, layout: GroupLayout, adapters: Adapters, values: Tensor | None = None, scale: Tensor | None = None) -> None:
     """The adapters' present values into a packed matrix, and W = values * scale where ``values`` are given."""
     factors = [adapters.get(m) for m in layout.members]
-    if _fast(matrix) and all((0 if f is None else f.down.shape[0]) == r for f, r in zip(factors, layout.ranks, strict=True)):
+    if fast(matrix) and all((0 if f is None else f.down.shape[0]) == r for f, r in zip(factors, layout.ranks, strict=True)):
         from .kernels import fill as kernel
 
         return kernel(matrix, layout, factors, values, scale)

@@ -45,11 +45,10 @@ class Projection:
         layout = w.layouts[group]
         if known is not None and not layout.width:
             return known
-        matrix = w.matrix(group)
         if known is not None:
-            linear.fill_u(matrix, ext, layout)
+            w.linear(group).fill_u(ext)
             return known
-        return linear.forward(matrix, w.bias(group), ext, layout)
+        return w.linear(group).forward(ext)
 
     def own(self, w: BlockWeights, ext: Tensor, raw: Tensor, rope: Rope) -> tuple[Query, KeyValue]:
         """All three of one input."""
@@ -74,14 +73,14 @@ class Projection:
         self._through_norm(w, "q", query.raw, rope, dq, parts[0])
         self._through_norm(w, "k", kv.raw, rope, dk, parts[1])
         ops.copy(dv, parts[2])
-        return linear.backward(w.matrix(group), query.ext, towards, layout, w.adapters, wanted)
+        return w.linear(group).backward(query.ext, towards, wanted)
 
     def query_backward(self, w: BlockWeights, query: Query, rope: Rope | None, dq: Tensor) -> Tensor:
         group = f"{self.name}.q"
         layout = w.layouts[group]
         towards, parts = self._towards(query.ext, layout)
         self._through_norm(w, "q", query.raw, rope, dq, parts[0])
-        return linear.backward(w.matrix(group), query.ext, towards, layout, w.adapters)
+        return w.linear(group).backward(query.ext, towards)
 
     def key_value_backward(self, w: BlockWeights, kv: KeyValue, rope: Rope | None, dk: Tensor, dv: Tensor, wanted: bool = True) -> Tensor | None:
         """``wanted`` False: the input is frozen, only adapters learn."""
@@ -92,7 +91,7 @@ class Projection:
         towards, parts = self._towards(kv.ext, layout)
         self._through_norm(w, "k", kv.raw, rope, dk, parts[0])
         ops.copy(dv, parts[1])
-        return linear.backward(w.matrix(group), kv.ext, towards, layout, w.adapters, wanted)
+        return w.linear(group).backward(kv.ext, towards, wanted)
 
     @staticmethod
     def _towards(ext: Tensor, layout: GroupLayout) -> tuple[Tensor, tuple[Tensor, ...]]:

@@ -84,7 +84,7 @@ def attend_out(w: BlockWeights, name: str, query: Query, kv: KeyValue, heads: He
     else:
         found = attend(query.q, kv.k, kv.v, heads)
     ext = with_room(found, w, f"{name}.out")
-    y = linear.forward(w.matrix(f"{name}.out"), w.bias(f"{name}.out"), ext, w.layouts[f"{name}.out"])
+    y = w.linear(f"{name}.out").forward(ext)
     return y, Attention(query, kv, core, ext) if core else None
 
 
@@ -94,7 +94,7 @@ def attend_out_backward(w: BlockWeights, name: str, kept: Attention, g: Tensor, 
     layout = w.layouts[group]
     towards, dy = linear.gradient_room(g.shape[0], layout, g)
     ops.gated(g, gate, index, dy)
-    return kept.core.gradients(linear.backward(w.matrix(group), kept.out, towards, layout, w.adapters))
+    return kept.core.gradients(w.linear(group).backward(kept.out, towards))
 
 
 @dataclass
@@ -160,11 +160,11 @@ def feed_forward(spec: SideSpec, w: BlockWeights, side: Side, h: Tensor, rows: T
     index = side.index(side.step)
     ext = normed(h, w, group, rows[:, _FF_SCALE], rows[:, _FF_SHIFT], index, spec.eps)
     if stored is None or "inner" not in stored.wanted:
-        inner = linear.forward_gelu(w.matrix(group), w.bias(group), ext, w.layouts[group])
+        inner = w.linear(group).forward_gelu(ext)
     else:
-        stored.inner = linear.forward(w.matrix(group), w.bias(group), ext, w.layouts[group])
+        stored.inner = w.linear(group).forward(ext)
         inner = _gelu(stored.inner)
-    y = linear.forward(w.matrix(last), w.bias(last), with_room(inner, w, last), w.layouts[last])
+    y = w.linear(last).forward(with_room(inner, w, last))
     return ops.gated_add(h, y, rows[:, _FF_GATE], index)
 
 
@@ -175,18 +175,18 @@ def feed_forward_again(spec: SideSpec, w: BlockWeights, side: Side, h: Tensor, r
         ext = inner = stored.inner  # without an adapter nothing reads the input again
     else:
         ext = normed(h, w, group, rows[:, _FF_SCALE], rows[:, _FF_SHIFT], side.index(side.step), spec.eps)
-        inner = linear.forward(w.matrix(group), w.bias(group), ext, w.layouts[group])
-    layout, out = w.layouts[last], None
-    if layout.width:
+        inner = w.linear(group).forward(ext)
+    out = None
+    if w.layouts[last].width:
         out = with_room(_gelu(inner), w, last)
-        linear.fill_u(w.matrix(last), out, layout)
+        w.linear(last).fill_u(out)
     return FeedForward(rows, h, ext, inner, out)
 
 
 def feed_forward_end(spec: SideSpec, w: BlockWeights, side: Side, kept: FeedForward) -> Tensor:
     """The state after the net."""
     last = f"{spec.prefix}ff.out"
-    y = linear.forward(w.matrix(last), w.bias(last), kept.out if kept.out is not None else _gelu(kept.inner), w.layouts[last])
+    y = w.linear(last).forward(kept.out if kept.out is not None else _gelu(kept.inner))
     return ops.gated_add(kept.before, y, kept.rows[:, _FF_GATE], side.index(side.step))
 
 
@@ -197,7 +197,7 @@ def feed_forward_backward(spec: SideSpec, w: BlockWeights, side: Side, kept: Fee
     towards, dy = linear.gradient_room(g.shape[0], layout, g)
     ops.gated(g, kept.rows[:, _FF_GATE], index, dy)
     # Without an adapter there only the sizes of [gelu u] would be read.
-    inward = linear.backward(w.matrix(last), kept.inner if kept.out is None else kept.out, towards, layout, w.adapters)
+    inward = w.linear(last).backward(kept.inner if kept.out is None else kept.out, towards)
     torch.ops.aten.gelu_backward.grad_input(inward, kept.inner, approximate="tanh", grad_input=inward)
     layout, ext, kept.out = w.layouts[group], kept.ext, None
     kept.inner = kept.ext = None
@@ -207,7 +207,7 @@ def feed_forward_backward(spec: SideSpec, w: BlockWeights, side: Side, kept: Fee
     else:
         towards, ext = inward, inward  # nothing reads the input again
     del inward
-    dx = linear.backward(w.matrix(group), ext, towards, layout, w.adapters)
+    dx = w.linear(group).backward(ext, towards)
     found = torch.empty_like(g)  # autograd may still hold what it gave
     ops.norm_modulate_backward(kept.before, kept.rows[:, _FF_SCALE], index, spec.eps, dx, g, found)
     return found

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from ..memory.quantize import SCALE, quantise, scaled
 from . import ops
 from .groups import GROUPS, Adapters, GroupLayout, base_layer
+from .linear import PackedLinear
 
 Tensors = dict[str, Tensor]
 BIAS = "::bias"
@@ -81,11 +82,11 @@ class BlockWeights:
     def __getitem__(self, name: str) -> Tensor:
         return self.tensors[name]
 
-    def bias(self, group: str) -> Tensor | None:
-        return self.tensors.get(group + BIAS)
+    def linear(self, group: str) -> PackedLinear:
+        """Adapters inside; from 8 bits its matrix is formed now and belongs to the caller."""
+        return PackedLinear(self._matrix(group), self.tensors.get(group + BIAS), self.layouts[group], self.adapters)
 
-    def matrix(self, group: str) -> Tensor:
-        """Packed, adapters inside; from 8 bits it is formed now and belongs to the caller."""
+    def _matrix(self, group: str) -> Tensor:
         tensor, layout = self.tensors[group], self.layouts[group]
         scale = self.tensors.get(group + SCALE)
         if scale is None:

@@ -68,8 +68,8 @@ Shard = Callable[[Iterable[Tensors]], WeightStore]
 Bring = Callable[[int, nn.Module, torch.device], None]
 
 
-def adapter_tensors(block: nn.Module) -> dict[str, Tensor]:
-    """What is a block's own beside its frozen weights: trained values, and the keys of dropout."""
+def _own_tensors(block: nn.Module) -> dict[str, Tensor]:
+    """What is the block's own beside its frozen weights: trained values, and the keys of dropout."""
     return {n: p for n, p in block.named_parameters() if p.requires_grad} | keys_of(block)
 
 
@@ -121,9 +121,10 @@ class _Form:
     lends: bool  # the blocks' own weights are views of the store's
 
 
-def _compiled_form(blocks: Sequence[nn.Module], settings: MemorySettings, device: torch.device, shard: Shard | None, bring: Bring) -> _Form:
+def _compiled_form(blocks: Sequence[nn.Module], settings: MemorySettings, device: torch.device, shard: Shard | None, bring: Bring, own: Sequence[Tensors]) -> _Form:
+    """``own``: each block's tensors beside its frozen weights."""
     store = make_store(blocks, settings, device, shard, bring)
-    runner = BlockRunnerFor(Programs.of_all(blocks, settings.compiled), store, [adapter_tensors(b) for b in blocks], settings.kept)
+    runner = BlockRunnerFor(Programs.of_all(blocks, settings.compiled), store, own, settings.kept)
     names = [own_names(b) for b in blocks]
     return _Form(runner, store, lambda index, tensors, dtype: dequantised(under_own_names(tensors, names[index]), dtype), False)
 
@@ -171,8 +172,8 @@ class FastEngine:
         # Where blocks wait in host memory the fresh adapter was made there too.
         for tensor in (*self._trainable(), *keys_of(model).values()):
             tensor.data = tensor.data.to(device)
-        self._blocks, self._adapters = blocks, [adapter_tensors(b) for b in blocks]
-        self._form = _fused_form(blocks, settings, device, shard, bring) or _compiled_form(blocks, settings, device, shard, bring)
+        self._blocks, self._own = blocks, [_own_tensors(b) for b in blocks]
+        self._form = _fused_form(blocks, settings, device, shard, bring) or _compiled_form(blocks, settings, device, shard, bring, self._own)
         # diffusers' blocks are compiled, and a compiled block may wait for the host; written-out ones never do.
         self._captured = settings.captured and can_capture(device) and (not settings.streamed or isinstance(self._form.runner, FusedRunner))
         self._graphs: dict[tuple, _Graph] = {}
@@ -235,7 +236,7 @@ class FastEngine:
     def _weights(self, index: int, dtype: torch.dtype) -> Mapping[str, Tensor]:
         """All weights of a block on the device, until the store is told that they are no longer needed."""
         frozen = self._form.store.acquire(index, range(index + 1, len(self._blocks)))
-        return {**self._form.weights(index, frozen, dtype), **self._adapters[index]}
+        return {**self._form.weights(index, frozen, dtype), **self._own[index]}
 
 
 _Step = Callable[[StepInputs], StepLosses]

@@ -28,7 +28,7 @@ def load_of(run: RunConfig, shapes: Shapes, sizes: Sequence[tuple[int, int, int,
     counts = [((0 if alone else video_tokens(f, h, w)) + audio_latent_length(f, rate), (0 if whole else own) or run.train.batch_size) for f, h, w, rate, own in sizes]
     tokens, samples = max(t * n for t, n in counts), max(n for _, n in counts)
     modules = choose(run.lora.targets, block_count(shapes), has_audio, alone).modules
-    written_out = run.lora.kind == "lora" and not run.lora.dropout and not before_blocks(modules)
+    written_out = run.lora.kind == "lora" and not before_blocks(modules)
     saved = trained = trained_values(run.lora, shapes, modules)
     if run.lora.kind == "lokr":
         # The plan's constants are those of LoRAs. A LoKr trains fewer values and makes larger products on the way.

@@ -52,7 +52,7 @@ def kept(key: Tensor, shape: Sequence[int], p: float) -> Tensor:
     return (mixed(word) >= round(p * 2**32) - 2**31).view(shape)
 
 
-def _dropped(x: Tensor, key: Tensor, p: float) -> Tensor:
+def dropped(x: Tensor, key: Tensor, p: float) -> Tensor:
     return torch.where(kept(key, x.shape, p), x * (1 / (1 - p)), 0)
 
 
@@ -70,8 +70,8 @@ class KeyedDropout(nn.Module):
             return x
         if torch.compiler.is_compiling():
             # Else each layer would keep its own copy of x for backward, where x and a key are enough.
-            return checkpoint(_dropped, x, self.key, self.p, use_reentrant=False, preserve_rng_state=False)
-        return _dropped(x, self.key, self.p)
+            return checkpoint(dropped, x, self.key, self.p, use_reentrant=False, preserve_rng_state=False)
+        return dropped(x, self.key, self.p)
 
 
 def keys_of(module: nn.Module) -> dict[str, Tensor]:

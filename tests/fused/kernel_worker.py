@@ -7,12 +7,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import torch  # noqa: E402
 
-from ltx2core.fused import kernels, ops  # noqa: E402
+from ltx2core.fused import dropped, dropped_kernels, kernels, ops  # noqa: E402
 from ltx2core.fused.groups import Factors, GroupLayout  # noqa: E402
 from ltx2core.train.adamw_kernel import adamw  # noqa: E402
+from ltx2core.train.dropout import KeyedDropout  # noqa: E402
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-ops._fast = lambda tensor: False  # the plain forms, also on a card
+HALF = torch.bfloat16 if DEVICE.type == "cuda" else torch.float32
+ops.fast = lambda tensor: False  # the plain forms, also on a card
 ROWS, SAMPLES, TOKENS = 10, 2, 5
 
 
@@ -91,6 +93,41 @@ def fills():
         same(f"fill {ranks}", torch.cat([a.flatten() for a, _ in pairs]), torch.cat([b.flatten() for _, b in pairs]))
 
 
+def holes(rows, inner, ranks, p):
+    """Products of an input with holes; on parts of wider matrices, as they lie in a packed one. On a card in bf16, as they run there."""
+    ext, towards, matrix = (make(*shape).to(HALF) for shape in ((rows, inner + 16), (rows, 48), (48, inner + 16)))
+    x, found = ext[:, :inner], []
+    drops = [KeyedDropout(p, DEVICE) for _ in ranks]
+    for drop in drops:
+        drop.key.copy_(torch.randint(-(2**31), 2**31, (4,)))
+    starts = [sum(ranks[:i]) for i in range(len(ranks))]
+    vs = [towards[:, i : i + r] for i, r in zip(starts, ranks, strict=True)]
+    downs = [matrix[i : i + r, :inner] for i, r in zip(starts, ranks, strict=True)]
+    for v, down, drop in zip(vs, downs, drops, strict=True):
+        ours, plain = (make(rows, 48).to(HALF) for _ in range(2))
+        dropped_kernels.times_down(x, down, drop.key, p, ours[:, : down.shape[0]])
+        dropped.times_down(x, down, drop, plain[:, : down.shape[0]])
+        found.append(("times_down", ours[:, : down.shape[0]], plain[:, : down.shape[0]]))
+        parameter = torch.nn.Parameter(make(*down.shape).to(HALF))
+        parameter.grad = make(*down.shape).to(HALF)
+        ours = parameter.grad.clone()
+        dropped_kernels.add_down_gradient(ours, v, x, drop.key, p)
+        dropped.add_down_gradient(parameter, v, x, drop)
+        found.append(("add_down_gradient", ours, parameter.grad))
+    plain = make(rows, inner).to(HALF)
+    ours = plain.clone()
+    dropped_kernels.add_back(ours, vs, downs, [(drop.key, p) for drop in drops])
+    dropped.add_back(plain, vs, downs, drops)
+    return [*found, ("add_back", ours, plain)]
+
+
+def all_holes():
+    cases = [pair for case in ((70, 200, (4, 5, 4), 0.1), (600, 48, (3, 3), 0.5), (10, 136, (40,), 0.99)) for pair in holes(*case)]
+    for name in dict.fromkeys(n for n, _, _ in cases):
+        pairs = [(a, b) for n, a, b in cases if n == name]
+        same(f"dropped {name}", torch.cat([a.flatten() for a, _ in pairs]), torch.cat([b.flatten() for _, b in pairs]), 1e-5 if HALF == torch.float32 else 1e-2)
+
+
 def optimizer():
     """The mean over many draws of the rounding is AdamW's exact update (Loshchilov and Hutter 2019); a draw is one of both neighbours."""
     count, draws, rate = 3000, 100, 1e-2
@@ -116,4 +153,5 @@ def optimizer():
 torch.manual_seed(0)
 between_products()
 fills()
+all_holes()
 optimizer()

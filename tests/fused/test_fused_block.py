@@ -83,6 +83,32 @@ def test_loss_and_gradients(model, targets, case):
             assert worst_relative_error(found, expected) <= 1e-5
 
 
+@pytest.mark.parametrize("targets", ["audio_video", "all_linear", ["transformer_blocks.*.attn1.to_k", "transformer_blocks.2.ff.*"]], ids=str)
+def test_with_dropout(model, targets):
+    """Each pass drops what diffusers' blocks under autograd drop, computed again or kept, and nothing outside training."""
+    targets = targets if isinstance(targets, str) else tuple(targets)
+    settings, train = LoRASettings(rank=4, alpha=2, targets=targets, dropout=0.3), TrainSettings(tread=(TreadRoute(0.5, 1, 1),))
+    inputs, objective = prepare(samples(3), 3, train, torch.float64), Objective.of(train)
+    with injected(model, settings, choose(targets, LAYERS, True).modules, 0, torch.float64) as lora:
+        generator, losses = torch.Generator().manual_seed(5), []
+        with torch.no_grad():
+            for parameter in lora.parameters.values():
+                parameter.copy_(0.1 * torch.randn(parameter.shape, generator=generator))
+        runners = fused(model), fused(model, kept=1), fused(model, 1, Shelf(CPU, LAYERS - 1))
+        for step in range(2):
+            lora.draw_masks(step)
+            loss, expected = loss_and_gradients(model, lora, inputs, objective, run_block)
+            losses.append(loss)
+            for runner in runners:
+                ours, found = loss_and_gradients(model, lora, inputs, objective, runner)
+                assert abs(ours / loss - 1) <= 1e-5
+                assert worst_relative_error({n: found[n] for n in expected}, expected) <= 1e-5
+        model.eval()
+        whole = [loss_and_gradients(model, lora, inputs, objective, run)[0] for run in (run_block, *runners)]
+        assert all(abs(ours / whole[0] - 1) <= 1e-5 for ours in whole)
+        assert len({f"{value:.6f}" for value in (*losses, whole[0])}) == 3  # else nothing was dropped
+
+
 @pytest.mark.parametrize("targets", ["audio_video", ["transformer_blocks.*.attn1.to_k", "transformer_blocks.*.attn1.to_v", "transformer_blocks.1.attn2.*"]], ids=str)
 def test_gradients_in_one_piece_of_memory_are_the_same_ones_added_twice(model, targets, monkeypatch):
     """As the optimizers lay them: members of one size then get theirs from one batched product, others one by one."""
@@ -95,8 +121,8 @@ def test_gradients_in_one_piece_of_memory_are_the_same_ones_added_twice(model, t
             for parameter in lora.parameters.values():
                 parameter.copy_(0.1 * torch.randn(parameter.shape, generator=generator))
         _, expected = loss_and_gradients(model, lora, inputs, objective, run_block)
-        at_once, batched = [], linear._members_at_once
-        monkeypatch.setattr(linear, "_members_at_once", lambda *a: at_once.append(batched(*a)) or at_once[-1])
+        at_once, batched = [], linear.PackedLinear._members_at_once
+        monkeypatch.setattr(linear.PackedLinear, "_members_at_once", lambda *a: at_once.append(batched(*a)) or at_once[-1])
         flat = FlatParameters(lora.parameters.values())
         runner, before = fused(model, kept=1), [p.grad.data_ptr() for p in lora.parameters.values()]
         for _ in range(2):  # as two batches of one optimizer step

@@ -81,9 +81,9 @@ def test_adapters_before_the_blocks_learn_too(file, kept, targets):
         assert worst_relative_error(gradients, expected) <= 1e-5
 
 
-@pytest.mark.parametrize("kind", ["lora", "dora"])
+@pytest.mark.parametrize(("kind", "fused"), [("lora", True), ("lora", False), ("dora", True)])
 @pytest.mark.parametrize("kept", [0, 1, 2])
-def test_what_is_computed_again_drops_the_same_values(file, kept, kind):
+def test_what_is_computed_again_drops_the_same_values(file, kept, kind, fused):
     """Against plain autograd, which computes nothing again; in a second pass others are left out."""
     model, train = load_transformer(file, dtype=torch.float32), TrainSettings()
     with injected(model, LoRASettings(rank=4, alpha=4, dropout=0.3, kind=kind), choose("audio_video", 2, True).modules, 0, torch.float32) as lora:
@@ -92,7 +92,7 @@ def test_what_is_computed_again_drops_the_same_values(file, kept, kind):
                 if "lora_" in name:
                     parameter.normal_(0, 0.1)
         inputs, totals = prepare(samples(), 3, train, torch.float32), []
-        engines = EagerEngine(model, Objective.of(train), CPU, False), FastEngine(model, Objective.of(train), CPU, MemorySettings(kept=kept, compiled=False))
+        engines = EagerEngine(model, Objective.of(train), CPU, False), FastEngine(model, Objective.of(train), CPU, MemorySettings(kept=kept, compiled=False, fused=fused))
         for number in range(2):
             lora.draw_masks(number, 0)
             (plain, expected), (ours, gradients) = (losses_and_gradients(engine, lora, inputs) for engine in engines)

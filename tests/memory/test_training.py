@@ -230,7 +230,7 @@ def test_the_plan_goes_by_the_largest_batch_of_any_dataset(models):
 @pytest.mark.parametrize(
     ("lora", "written_out"),
     [({}, True), ({"targets": ("*.attn1.to_q", "proj_out")}, True), ({"targets": ("*.attn1.to_q", "patchify_proj")}, False), ({"kind": "loha"}, False),
-     ({"dropout": 0.1}, False)], ids=str,
+     ({"dropout": 0.1}, True)], ids=str,
 )  # fmt: skip
 def test_the_plan_knows_whether_the_written_out_blocks_serve(lora, written_out, models):
     """As the engine decides it, which has the adapters themselves."""
