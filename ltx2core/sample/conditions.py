@@ -26,7 +26,8 @@ class State:
     """One modality while it is denoised.
 
     tokens [B, N, C] now; clean [B, N, C] what is given; mask [B, N, 1], 1 where all is to be made, 0 where ``clean``
-    stays; held: nothing is made, the modality's sigma is 0 for the other one too.
+    stays; held: nothing is made, the modality's sigma is 0 for the other one too. all_new: whether the mask is 1 everywhere;
+    looked up once, since a card is waited for.
     """
 
     tokens: Tensor
@@ -34,6 +35,11 @@ class State:
     mask: Tensor
     coords: Tensor
     held: bool = False
+    all_new: bool | None = None
+
+    def __post_init__(self) -> None:
+        if self.all_new is None:
+            object.__setattr__(self, "all_new", bool((self.mask == 1).all()))
 
     def sigma(self, sigma: Tensor) -> Tensor:
         """[B], 0 for a held modality."""
@@ -42,9 +48,7 @@ class State:
 
     def timesteps(self, sigma: Tensor) -> Tensor | None:
         """[B, N]; None when every token has its sample's sigma."""
-        if self.held:
-            return None
-        return None if bool((self.mask == 1).all()) else (self.mask * sigma)[..., 0]
+        return None if self.held or self.all_new else (self.mask * sigma)[..., 0]
 
 
 def noised(clean: Tensor, noise: Tensor, mask: Tensor, coords: Tensor, held: bool = False) -> State:

@@ -72,7 +72,7 @@ def isolated_runner(index: int, block: nn.Module, hidden: Tensor, audio_hidden: 
 
 @dataclass(frozen=True)
 class Denoiser:
-    """Predicts x0 of both modalities with guidance."""
+    """Predicts x0 of both modalities with guidance. run: how a block is run; forward: how a whole pass is."""
 
     transformer: nn.Module
     positive: TextFeatures
@@ -82,6 +82,7 @@ class Denoiser:
     stg_blocks: tuple[int, ...]
     rule: str
     run: BlockRunner = run_block
+    forward: Callable[..., tuple[Tensor, Tensor]] = denoise
 
     def _predict(self, video: State, audio: State, sigma: Tensor, text: TextFeatures, runner: BlockRunner) -> tuple[Tensor, Tensor]:
         """x0 = x - timestep * velocity, token by token, float32."""
@@ -91,7 +92,7 @@ class Denoiser:
             return Modality(state.tokens, state.sigma(sigma), state.coords, features, state.timesteps(sigma))
 
         v, a = modality(video, text.video), modality(audio, text.audio)
-        velocities = denoise(self.transformer, v, a, av_cross_timestep=self.rule, runner=runner)
+        velocities = self.forward(self.transformer, v, a, av_cross_timestep=self.rule, runner=runner)
         return tuple(
             state.tokens - velocity.float() * m.token_timesteps[..., None] for state, velocity, m in zip((video, audio), velocities, (v, a), strict=True)
         )

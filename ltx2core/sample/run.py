@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from ..errors import LTX2Error
+from ..memory.passes import forward_passes
 from ..memory.sampling import placed, sampling_runner
 from ..models.handle import Models
 from ..protocols import Reporter, Residency, StopSignal
@@ -57,11 +58,11 @@ def run_states(
     working = video.tokens.shape[0] * video.tokens.shape[1] * _BYTES_PER_TOKEN + adapter_bytes(models.adapters, models.dtype)
     with (
         torch.no_grad(), placed(models, residency, reporter, working) as transformer, applied(transformer, models.adapters, device=device, dtype=models.dtype),
-        sampling_runner(transformer) as run,
+        sampling_runner(transformer) as run, forward_passes(run, device) as forward,
     ):  # fmt: skip
         denoiser = Denoiser(
             transformer, _features(positive, models, device), None if negative is None else _features(negative, models, device),
-            *guidance, blocks, settings.av_cross_timestep, run,
+            *guidance, blocks, settings.av_cross_timestep, run, forward,
         )  # fmt: skip
         if sigmas is None:
             sigmas = schedule(settings.schedule, settings.steps, settings.tokens)

@@ -1,6 +1,5 @@
 """Streamed, quantised and captured steps on a card equal the plain step; a run leaves nothing behind."""
 
-
 import pytest
 import torch
 
