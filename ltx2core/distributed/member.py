@@ -11,8 +11,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from ..errors import LTX2Error
 from ..protocols import Interrupted, MemoryPlanned, PreviewMade, Progress
 from ..standalone import ConsoleReporter, PlainResidency, StopFlag

@@ -39,7 +39,7 @@ def flashes(path):
 def bursts(path):
     """Seconds at which the sound begins after silence, by the time stamps of a plain decoder."""
     with av.open(str(path)) as container:
-        found, quiet = [], True
+        found = []
         for frame in container.decode(audio=0):
             start, loud = float(frame.pts * frame.time_base), np.abs(frame.to_ndarray()).max(0) > 0.2
             for i in np.flatnonzero(loud):
