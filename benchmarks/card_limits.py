@@ -38,8 +38,10 @@ def told() -> dict[str, str]:
     """The driver's clock, power and temperature, and whether power holds the clock down; nothing without its tool."""
     if not shutil.which("nvidia-smi"):
         return {}
-    found = subprocess.run(["nvidia-smi", f"--query-gpu={ASKED}", "--format=csv,noheader"], capture_output=True, text=True, check=True).stdout
-    return dict(zip(ASKED.split(","), found.splitlines()[0].split(", "), strict=True))
+    found = subprocess.run(["nvidia-smi", f"--query-gpu={ASKED}", "--format=csv,noheader"], capture_output=True, text=True)
+    if found.returncode:
+        return {"nvidia-smi": found.stdout.strip() or found.stderr.strip()}
+    return dict(zip(ASKED.split(","), found.stdout.splitlines()[0].split(", "), strict=True))
 
 
 def measure(name: str, call: Callable[[], object], flop: float, seconds: float) -> dict:

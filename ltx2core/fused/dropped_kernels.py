@@ -117,6 +117,8 @@ def times_down(x: Tensor, down: Tensor, key: Tensor, p: float, out: Tensor) -> N
 def add_down_gradient(gradient: Tensor, v: Tensor, x: Tensor, key: Tensor, p: float) -> None:
     rows, inner = x.shape
     rank, step, columns = v.shape[1], 32, 128
+    if gradient.shape != (rank, inner):
+        raise ValueError("a gradient of another size")  # the kernel goes by its count of numbers
     tiles = triton.cdiv(inner, columns)
     span = triton.cdiv(triton.cdiv(rows, triton.cdiv(_PROGRAMS, tiles)), step) * step
     cuts = triton.cdiv(rows, span)

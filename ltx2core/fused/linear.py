@@ -61,7 +61,7 @@ class PackedLinear:
         return [(self.adapters[m], rows, columns) for m, rows, columns in self.layout.places() if m in self.adapters]
 
     def _drops(self) -> bool:
-        return any(factors.drop is not None for factors, _, _ in self._of_members())
+        return any((factors := self.adapters.get(member)) is not None and factors.drop is not None for member in self.layout.members)
 
     def _down(self, columns: slice) -> Tensor:
         """A of the member with these ``columns``, [r, I]."""

@@ -188,11 +188,12 @@ class FastEngine:
         self._form = None
 
     def _short_step(self, inputs: StepInputs) -> StepLosses:
-        """With the first and the last two blocks alone: every kernel of a step has then run, in little memory."""
-        last, run = len(self._blocks) - 3, self._form.runner
+        """With the first and the last blocks alone, and one of each set of adapters: every kernel of a step has then run, in little memory."""
+        count, run = len(self._blocks), self._form.runner
+        chosen = {0, 1, *range(count - 3, count), *{frozenset(own): i for i, own in enumerate(self._own)}.values()}
 
         def some(index: int, block: nn.Module, hidden: Tensor, audio_hidden: Tensor, others: BlockInputs) -> tuple[Tensor, Tensor]:
-            return (hidden, audio_hidden) if 1 < index < last else run(index, block, hidden, audio_hidden, others)
+            return run(index, block, hidden, audio_hidden, others) if index in chosen else (hidden, audio_hidden)
 
         return self._step(inputs, some)
 

@@ -118,11 +118,11 @@ def _euler(state: State, x0: Tensor, sigma: Tensor, following: Tensor) -> State:
     return replace(state, tokens=state.tokens + (state.tokens - x0) / sigma * (following - sigma))
 
 
-def _heun(denoiser: Denoiser, video: State, audio: State, sigma: Tensor, following: Tensor) -> tuple[State, State]:
-    """Second order: the mean of the slopes at both ends (Heun's method; the last step, to 0, stays Euler)."""
+def _heun(denoiser: Denoiser, video: State, audio: State, sigma: Tensor, following: Tensor, last: bool) -> tuple[State, State]:
+    """Second order: the mean of the slopes at both ends (Heun's method; a ``last`` step to 0 stays Euler)."""
     first = denoiser(video, audio, sigma)
     ahead = [_euler(s, x, sigma, following) for s, x in zip((video, audio), first, strict=True)]
-    if following == 0:
+    if last and following == 0:
         return tuple(ahead)
     second = denoiser(*ahead, following)
     moved = []
@@ -155,7 +155,7 @@ def run_loop(
             raise Interrupted(f"Sampling stopped after {i} of {steps} steps.")
         sigma, following = sigmas[i], sigmas[i + 1]
         if sampler == "heun":
-            video, audio = _heun(denoiser, video, audio, sigma, following)
+            video, audio = _heun(denoiser, video, audio, sigma, following, i == steps - 1)
         else:
             x0, audio_x0 = denoiser(video, audio, sigma)
             video, audio = _euler(video, x0, sigma, following), _euler(audio, audio_x0, sigma, following)

@@ -58,7 +58,7 @@ def run_states(
     working = video.tokens.shape[0] * video.tokens.shape[1] * _BYTES_PER_TOKEN + adapter_bytes(models.adapters, models.dtype)
     with (
         torch.no_grad(), placed(models, residency, reporter, working) as transformer, applied(transformer, models.adapters, device=device, dtype=models.dtype),
-        sampling_runner(transformer) as run, forward_passes(run, device) as forward,
+        sampling_runner(transformer) as run, forward_passes(run, device, guidance) as forward,
     ):  # fmt: skip
         denoiser = Denoiser(
             transformer, _features(positive, models, device), None if negative is None else _features(negative, models, device),

@@ -43,8 +43,8 @@ def kept(key: Tensor, shape: Sequence[int], p: float) -> Tensor:
     """Bool of ``shape`` [..., C] on the device of ``key`` [4] int32: False with probability ``p``.
 
     The numbers of SplitMix (Steele, Lea and Flood 2014) in 32 bits: an element's index times an odd step, plus a start, mixed.
-    Step and start are the key's first words. Few operations, since a block has them for each layer, and all are compiled; none
-    of an element alone, which compiled code would make once for all layers and keep.
+    Step and start are the key's first words. Few operations, since a block that is compiled has them for each layer; none of an
+    element alone, which compiled code would make once for all layers and keep.
     """
     rows, columns = (torch.arange(n, dtype=torch.int32, device=key.device) for n in (math.prod(shape[:-1]), shape[-1]))
     step = key[0] | 1

@@ -35,7 +35,7 @@ def inputs(rank):
 def step(file, settings, sharded, rank):
     """(loss, gradients of two steps, of which the second adds to the first)."""
     model = load_transformer(open_checkpoint(file), dtype=torch.float32)
-    with injected(model, LoRASettings(rank=4, dropout=0.0 if settings.fused else 0.3), choose("audio_video", 2, True).modules, 0, torch.float32) as lora:
+    with injected(model, LoRASettings(rank=4, dropout=0.3), choose("audio_video", 2, True).modules, 0, torch.float32) as lora:
         with torch.no_grad():
             for i, parameter in enumerate(lora.parameters.values()):
                 parameter.normal_(0, 0.1, generator=torch.Generator().manual_seed(i))
