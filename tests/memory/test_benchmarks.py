@@ -7,7 +7,7 @@ import sys
 import pytest
 import torch
 
-NEED_A_CARD = ("caching", "check_steps", "end_to_end", "load", "sample_step", "train_step", "vae_memory")
+NEED_A_CARD = ("caching", "card_limits", "check_steps", "end_to_end", "load", "sample_step", "train_step", "vae_memory")
 
 
 def run(monkeypatch, name, *arguments):
@@ -25,7 +25,7 @@ def test_without_a_card_it_is_said(name, monkeypatch, capsys):
 def test_every_case_of_a_step_is_near_float32(monkeypatch, tmp_path):
     assert run(monkeypatch, "check_steps", "--rehearse", "--paths", "bf16_hosted", "--json", tmp_path / "r.json") == 0
     rows = json.loads((tmp_path / "r.json").read_text(encoding="utf-8"))["rows"]
-    assert {r["case"] for r in rows} == {"audio_video", "first_frame", "tread", "video", "sound"}
+    assert {r["case"] for r in rows} == {"audio_video", "first_frame", "tread", "video", "sound", "dropout"}
     assert {r["path"] for r in rows} == {"plain", "bf16_hosted"}
     assert all(0 < r["gradient_error_to_float32"] < 0.03 and r["loss_error_to_float32"] < 1e-3 for r in rows)
 
@@ -52,5 +52,5 @@ def test_the_whole_path_is_walked_and_logged(monkeypatch, tmp_path):
 def test_caching_is_timed_by_stage(monkeypatch, tmp_path):
     assert run(monkeypatch, "caching", "--rehearse", "--clips", 3, "--json", tmp_path / "r.json") == 0
     rows = json.loads((tmp_path / "r.json").read_text(encoding="utf-8"))["rows"]
-    assert [r["clips_at_once"] for r in rows] == [4, 1]
+    assert [r["clips_at_once"] for r in rows] == [4, 1, 4]
     assert all("video VAE" in r["clips_told"] and "text encoder" in r["captions_told"] for r in rows)
