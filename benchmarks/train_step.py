@@ -145,6 +145,7 @@ class Bench:
 
 def measure(profile: str, bench: Bench, traced: bool) -> list[dict]:
     device, sound = bench.clock.device, profile in SOUND
+    torch._dynamo.utils.counters["stats"]["unique_graphs"] = 0  # counted for each profile alone
     model, rows = build(device, bench.layers, config=bench.config), []
     size = BaseSize.of(model)
     train = replace(CASES["tread" if "tread" in bench.cases else "whole"], optimizer=bench.optimizer)
