@@ -5,8 +5,8 @@
     python benchmarks/caching.py --rehearse
 
 Each size is cached three times: as the pack does it, files being decoded ahead and clips of one size encoded together; one clip
-after the other; and once more as the pack does it, since the first row also pays what a process pays once. ``--rehearse`` runs all of it on tiny models, on the processor where there is no card; without it, and
-without an NVIDIA card, it says so and exits with 2. Wheels beside PyTorch: diffusers, transformers, safetensors, sentencepiece, av.
+after the other; and once more as the pack does it, since the first row also pays what a process pays once. ``--rehearse`` runs all of it on
+tiny models, on the processor where there is no card; without it, and without an NVIDIA card, it says so and exits with 2. Wheels beside PyTorch: diffusers, transformers, safetensors, sentencepiece, av.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
     python benchmarks/check_steps.py --json benchmarks/results/check_steps_h200.json
 
-Per case: audio-video, silent clips' loss (video alone), first frame given, TREAD, an adapter with dropout, and sound alone. ``--rehearse`` runs all of it
-on a small model, on the processor where there is no card; without it, and without an NVIDIA card, it says so and exits with 2.
+Per case: audio-video, silent clips' loss (video alone), first frame given, TREAD, an adapter with dropout, and sound alone.
+``--rehearse`` runs all of it on a small model, on the processor where there is no card; without it, and without an NVIDIA card, it says so and exits with 2.
 Wheels beside PyTorch: diffusers, transformers, peft, safetensors, lycoris-lora.
 """
 

@@ -3,7 +3,8 @@
     python benchmarks/sample_step.py --json benchmarks/results/sample_step.json
 
 The baseline is diffusers' blocks as they are, in the same process; then the written-out blocks, launched kernel by kernel and
-replayed. A step's seconds are the card's own, and beside them are those that the processor took to launch it. Without an NVIDIA card it says so and exits with 2.
+replayed. A step's seconds are the card's own, and beside them are those that the processor took to launch it. Without an
+NVIDIA card it says so and exits with 2.
 """
 
 from __future__ import annotations
@@ -27,10 +28,10 @@ from ltx2core.checkpoint.adapter_layers import LoRALayer  # noqa: E402
 from ltx2core.geometry import audio_latent_length  # noqa: E402
 from ltx2core.memory.passes import forward_passes  # noqa: E402
 from ltx2core.memory.sampling import sampling_runner  # noqa: E402
-from ltx2core.sample.adapters import applied  # noqa: E402
-from ltx2core.sample.conditions import audio_state, video_state  # noqa: E402
 from ltx2core.models.forward import denoise  # noqa: E402
 from ltx2core.protocols import Progress  # noqa: E402
+from ltx2core.sample.adapters import applied  # noqa: E402
+from ltx2core.sample.conditions import audio_state, video_state  # noqa: E402
 from ltx2core.sample.loop import Denoiser, run_loop  # noqa: E402
 from ltx2core.sample.settings import SampleSettings  # noqa: E402
 from ltx2core.sample.sigmas import schedule  # noqa: E402

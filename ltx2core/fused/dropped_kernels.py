@@ -13,6 +13,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from ..train.dropout import least
+
 _PROGRAMS = 256  # about two for each multiprocessor of a large card
 _SMALLEST = 16  # side of a tile that matrix units take
 
@@ -92,10 +94,6 @@ def _add_back(dx, v0, v1, v2, down0, down1, down2, key0, key1, key2, rows, inner
     tl.store(target, (tl.load(target, inside, 0.0).to(tl.float32) + total * factor).to(dx.dtype.element_ty), inside)
 
 
-def _least(p: float) -> int:
-    return round(p * 2**32) - 2**31
-
-
 def _tile(rank: int) -> int:
     return max(_SMALLEST, triton.next_power_of_2(rank))
 
@@ -109,7 +107,7 @@ def times_down(x: Tensor, down: Tensor, key: Tensor, p: float, out: Tensor) -> N
     rows, inner = x.shape
     rank = down.shape[0]
     _times_down[(triton.cdiv(rows, 64),)](
-        x, down, key, out, rows, inner, rank, _least(p), 1 / (1 - p), x.stride(0), down.stride(0), out.stride(0), 64, _tile(rank), 64 if rank <= 64 else 32, num_warps=4,
+        x, down, key, out, rows, inner, rank, least(p), 1 / (1 - p), x.stride(0), down.stride(0), out.stride(0), 64, _tile(rank), 64 if rank <= 64 else 32, num_warps=4,
         num_stages=_stages(rank),
     )  # fmt: skip
 
@@ -124,7 +122,7 @@ def add_down_gradient(gradient: Tensor, v: Tensor, x: Tensor, key: Tensor, p: fl
     cuts = triton.cdiv(rows, span)
     shares = torch.empty(cuts, rank, inner, dtype=torch.float32, device=x.device)
     _down_share[(tiles, cuts)](
-        v, x, key, shares, rows, span, inner, rank, _least(p), v.stride(0), x.stride(0), step, _tile(rank), columns,
+        v, x, key, shares, rows, span, inner, rank, least(p), v.stride(0), x.stride(0), step, _tile(rank), columns,
         num_warps=4 if rank <= 64 else 8, num_stages=_stages(rank),
     )  # fmt: skip
     _add_shares[(triton.cdiv(gradient.numel(), 1024),)](shares, gradient, gradient.numel(), cuts, 1 / (1 - p), 1024)
@@ -140,6 +138,6 @@ def add_back(dx: Tensor, vs: Sequence[Tensor], downs: Sequence[Tensor], drops: S
         return [*of, *[of[0]] * (3 - count)]
 
     _add_back[(triton.cdiv(rows, 64), triton.cdiv(inner, 128))](
-        dx, *three(vs), *three(downs), *three([key for key, _ in drops]), rows, inner, *three(ranks), _least(p), 1 / (1 - p), dx.stride(0), vs[0].stride(0), downs[0].stride(0),
+        dx, *three(vs), *three(downs), *three([key for key, _ in drops]), rows, inner, *three(ranks), least(p), 1 / (1 - p), dx.stride(0), vs[0].stride(0), downs[0].stride(0),
         count, 64, _tile(max(ranks)), 128, num_warps=8, num_stages=1,
     )  # fmt: skip

@@ -9,11 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from ..fused.runner import FusedRunner
-from ..models.forward import BlockRunner, Modality, denoise
+from ..models.forward import BlockRunner, Forward, Modality, denoise
 from ..sample.guidance import Guidance
 from .streams import can_capture, stream_of
 
-Forward = Callable[..., tuple[Tensor, Tensor]]  # called as ``models.forward.denoise``
 _Streams = tuple[Modality, Modality]
 _OfStreams = Callable[[Modality, Modality], tuple[Tensor, Tensor]]
 

@@ -154,6 +154,7 @@ def prepare_blocks(model: nn.Module, video: Modality, audio: Modality, rule: Cro
     return inputs, _spread(embedded, video.noisy), _spread(audio_embedded, audio.noisy)
 
 
+Forward = Callable[..., tuple[Tensor, Tensor]]  # called as ``denoise``
 BlockRunner = Callable[[int, nn.Module, Tensor, Tensor, BlockInputs], tuple[Tensor, Tensor]]
 
 

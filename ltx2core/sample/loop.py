@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from torch import Tensor, nn
 
-from ..models.forward import BlockInputs, BlockRunner, Modality, denoise, run_block
+from ..models.forward import BlockInputs, BlockRunner, Forward, Modality, denoise, run_block
 from ..models.latents import unpack_audio, unpack_video
 from ..protocols import Interrupted, Progress, Reporter, StopSignal
 from ..text.features import TextFeatures
@@ -81,7 +81,7 @@ class Denoiser:
     stg_blocks: tuple[int, ...]
     rule: str
     run: BlockRunner = run_block
-    forward: Callable[..., tuple[Tensor, Tensor]] = denoise
+    forward: Forward = denoise
 
     def _predict(self, video: State, audio: State, sigma: Tensor, text: TextFeatures, runner: BlockRunner) -> tuple[Tensor, Tensor]:
         """x0 = x - timestep * velocity, token by token, float32."""

@@ -39,6 +39,11 @@ def mixed(words: Tensor) -> Tensor:
     return words
 
 
+def least(p: float) -> int:
+    """The smallest int32 that keeps a value, where a share ``p`` of all are below it."""
+    return round(p * 2**32) - 2**31
+
+
 def kept(key: Tensor, shape: Sequence[int], p: float) -> Tensor:
     """Bool of ``shape`` [..., C] on the device of ``key`` [4] int32: False with probability ``p``.
 
@@ -49,10 +54,11 @@ def kept(key: Tensor, shape: Sequence[int], p: float) -> Tensor:
     rows, columns = (torch.arange(n, dtype=torch.int32, device=key.device) for n in (math.prod(shape[:-1]), shape[-1]))
     step = key[0] | 1
     word = (rows * (step * shape[-1]))[:, None] + (columns * step + key[1])
-    return (mixed(word) >= round(p * 2**32) - 2**31).view(shape)
+    return (mixed(word) >= least(p)).view(shape)
 
 
 def dropped(x: Tensor, key: Tensor, p: float) -> Tensor:
+    """x [..., C] of any float dtype with a share ``p`` 0 and the rest x / (1 - p)."""
     return torch.where(kept(key, x.shape, p), x * (1 / (1 - p)), 0)
 
 

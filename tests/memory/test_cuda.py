@@ -87,7 +87,8 @@ def test_equals_the_plain_step(file, settings):
 
 DROPPING = [
     MemorySettings(), MemorySettings(kept=3), MemorySettings("int8", kept=LAYERS), MemorySettings("int8", streamed=LAYERS), MemorySettings("fp8", hosted="results"),
-    MemorySettings(kept=3, fused=False), MemorySettings("int8", streamed=LAYERS, fused=False),
+    MemorySettings(compiled=False, fused=False), MemorySettings(fused=False), MemorySettings(kept=3, fused=False), MemorySettings(kept=LAYERS, fused=False),
+    MemorySettings("int8", fused=False), MemorySettings("int8", streamed=LAYERS, fused=False),
 ]  # fmt: skip
 
 

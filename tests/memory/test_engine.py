@@ -92,14 +92,16 @@ def test_what_is_computed_again_drops_the_same_values(file, kept, kind, fused):
             for name, parameter in lora.parameters.items():
                 if "lora_" in name:
                     parameter.normal_(0, 0.1, generator=generator)
-        inputs, passes = prepare(samples(), 3, train, torch.float32), []
+        inputs, totals, passes = prepare(samples(), 3, train, torch.float32), [], []
         engines = EagerEngine(model, Objective.of(train), CPU, False), FastEngine(model, Objective.of(train), CPU, MemorySettings(kept=kept, compiled=False, fused=fused))
         for number in range(2):
             lora.draw_masks(number, 0)
             (plain, expected), (ours, gradients) = (losses_and_gradients(engine, lora, inputs) for engine in engines)
             assert abs(ours.total - plain.total) <= 1e-5 * plain.total
             assert worst_relative_error(gradients, expected) <= 1e-5
+            totals.append(plain.total)
             passes.append(torch.cat([g.flatten() for g in gradients.values()]))
+        assert abs(totals[0] - totals[1]) > 1e-4 * totals[0]
         assert relative_error(*passes) > 0.1
         model.eval()
         assert torch.allclose(engines[1].evaluate(inputs).total, engines[0].evaluate(inputs).total, rtol=1e-5)
